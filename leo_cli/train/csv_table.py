@@ -36,7 +36,9 @@ def parse_csv(
     position = _target_position(header, target, source)
     for line, row in zip(lines, rows, strict=True):
         if len(row) != len(header):
-            raise InputError(f"{source}: line {line} has {len(row)} fields, the header has {len(header)}")
+            raise InputError(
+                f"{source}: line {line} has {len(row)} fields, the header has {len(header)}"
+            )
     features = [k for k in range(len(header)) if k != position]
     x = np.empty((len(rows), len(features)))
     for i, (line, row) in enumerate(zip(lines, rows, strict=True)):
@@ -54,7 +56,9 @@ def _target_position(header: list[str], target: str | None, source: str) -> int:
         if header.count(name) > 1:
             raise InputError(f'{source}: two columns are called "{name}"')
     if all(_is_number(name) for name in header):
-        raise InputError(f"{source}: the first line holds numbers; a line of column names is needed")
+        raise InputError(
+            f"{source}: the first line holds numbers; a line of column names is needed"
+        )
     if target is None:
         for usual in USUAL_TARGETS:
             if usual in header:

@@ -1,7 +1,7 @@
 """Training data: samples, targets, and what is known about them; checked once, here.
 
-Features are flattened to one axis. Targets are class indices or real numbers. Whatever the file, a
-`Dataset` is finite, has at least two samples, and, for classes, at least two of them.
+Features are flattened to one axis. Targets are class indices or real numbers. Whatever the file,
+a `Dataset` is finite, has at least two samples, and, for classes, at least two of them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ Labels: TypeAlias = NDArray[np.int64]
 MOST_CLASSES = 64  # integer targets with more distinct values are taken for quantities
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """x: (n, features) float32. y: (n,) class indices, or (n, targets) float32 for a regression.
 
     classes: names of the classes, in the order of the indices; empty for a regression.
     features: names of the features. range: (lower, upper) where the format itself limits every
-    feature (bytes of an image), else None. source: the file or folder. sha256: hash of its content.
+    feature (bytes of an image), else None. source: the file or folder. sha256: hash of its
+    content.
     """
 
     x: Floats32
@@ -53,11 +54,18 @@ class Dataset:
     def take(self, index: Labels) -> Dataset:
         """The samples `index`: (m,)."""
         return Dataset(
-            self.x[index], self.y[index], self.classes, self.features, self.source, self.sha256, self.range
+            self.x[index],
+            self.y[index],
+            self.classes,
+            self.features,
+            self.source,
+            self.sha256,
+            self.range,
         )
 
     def bounds(self, margin: float = 0.0) -> tuple[Floats32, Floats32]:
-        """(lower, upper), (features,) each: the format's range, or the least and largest value seen,
+        """(lower, upper), (features,) each: the format's range, or the least and largest value
+        seen,
 
         moved outward by `margin` times the width of each feature's range.
         """
@@ -82,8 +90,8 @@ def make_dataset(
 ) -> Dataset:
     """Check x: (n, ...) and y: (n,) or (n, targets), and decide the task.
 
-    task "auto": text and integers of at most 64 distinct values are classes, the rest are quantities.
-    Raises InputError naming `source` and the place.
+    task "auto": text and integers of at most 64 distinct values are classes, the rest are
+    quantities. Raises InputError naming `source` and the place.
     """
     if x.ndim < 2:
         raise InputError(f"{source}: x has {x.ndim} axes; expected (samples, features)")
@@ -110,7 +118,7 @@ def make_dataset(
         values, index = np.unique(y, return_inverse=True)
         if len(values) < 2:
             raise InputError(
-                f"{source}: all samples are of one class, {values[0]!s}; two are needed to learn from"
+                f"{source}: all samples are of one class, {values[0]!s}; at least two are needed"
             )
         targets = index.astype(np.int64)
         classes = tuple(str(value) for value in values)
@@ -118,13 +126,16 @@ def make_dataset(
 
 
 def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | None]:
-    """(training, held out), at random; None where `share` is 0. Raises InputError if too few remain."""
+    """(training, held out), at random; None where `share` is 0. Raises InputError if too few
+    remain.
+    """
     if share == 0:
         return dataset, None
     held_out = max(1, round(share * dataset.samples))
     if dataset.samples - held_out < 2:
         raise InputError(
-            f"{dataset.source}: {dataset.samples} samples leave none to train on with --val-split {share}"
+            f"{dataset.source}: --val-split {share} of {dataset.samples} samples leaves too few "
+            "to train on"
         )
     order = np.random.default_rng(seed).permutation(dataset.samples)
     return dataset.take(np.sort(order[held_out:])), dataset.take(np.sort(order[:held_out]))
@@ -154,7 +165,7 @@ def _finite_floats(values: NDArray[np.generic], where: str) -> Floats32:
     if bad.any():
         row, column = (int(i) for i in np.argwhere(bad)[0])
         raise InputError(
-            f"{where}: sample {row}, feature {column} is {values[row, column]}, not a finite float32; "
-            "drop or fill such samples first"
+            f"{where}: sample {row}, feature {column} is {values[row, column]}, not a finite "
+            "float32; drop or fill such samples first"
         )
     return floats

@@ -35,7 +35,7 @@ def unzipped(content: bytes, source: str) -> bytes:
 
 
 def parse_idx(content: bytes, source: str) -> NDArray[np.generic]:
-    """The array in an IDX file, in its own type. Raises InputError naming the file and the fault."""
+    """The array in an IDX file, in its own type. Raises InputError naming file and fault."""
     content = unzipped(content, source)
     if not is_idx(content):
         raise InputError(f"{source}: not an IDX file (its first bytes are {content[:4].hex(' ')})")
@@ -51,7 +51,9 @@ def parse_idx(content: bytes, source: str) -> NDArray[np.generic]:
             f"{source}: the IDX header promises {expected} bytes of shape {list(shape)}, "
             f"the file has {len(content) - start}"
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    return (
+        np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    )
 
 
 def find_pair(folder: Path, prefixes: tuple[str, ...]) -> tuple[Path, Path] | None:

@@ -17,18 +17,19 @@ TASKS = ("auto", "classify", "regress")
 class TrainOptions:
     """hidden: widths of the ReLU layers, first to last.
 
-    l1, group_units, group_inputs, stability: strengths of the penalties that are added to the mean loss
-    of a batch (leo_cli.train.penalties). regularizer: how the first three are applied.
-    epochs: passes over the training samples. finetune: share of the epochs, at the end, in which no
-    penalty acts and weights that are zero stay zero. rate: learning rate; momentum: heavy ball;
-    schedule: how the rate falls. batch_size: samples a step. seed: of everything random.
-    val_split: share of the samples held out. normalize: scaling of the features, part of the model.
-    patience: epochs without a better objective on the held-out samples before training stops.
-    threads: of PyTorch; another number may round sums differently, and so give another model.
+    l1, group_units, group_inputs, stability: strengths of the penalties that are added to the
+    mean loss of a batch (leo_cli.train.penalties). regularizer: how the first three are applied.
+    epochs: passes over the training samples. finetune: share of the epochs, at the end, in which
+    no penalty acts and weights that are zero stay zero. rate: learning rate; momentum: heavy
+    ball; schedule: how the rate falls. batch_size: samples a step. seed: of everything random.
+    val_split: share of the samples held out. normalize: scaling of the features, part of the
+    model. patience: epochs without a lower loss plus penalty on the held-out samples before a phase
+    ends, with the best weights it had. threads: of PyTorch; another number may round sums
+    differently, and so give another model.
     """
 
     hidden: tuple[int, ...] = (100, 100)
-    l1: float = 1e-4
+    l1: float = 2e-4
     group_units: float = 0.0
     group_inputs: float = 0.0
     stability: float = 0.0
@@ -56,7 +57,9 @@ class TrainOptions:
         _require("val_split", self.val_split, 0.0, 1.0, "at least 0 and below 1")
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("threads", 1)):
             if getattr(self, name) < least:
-                raise InputError(f"--{_option(name)} {getattr(self, name)}: at least {least} is needed")
+                raise InputError(
+                    f"--{_option(name)} {getattr(self, name)}: at least {least} is needed"
+                )
         for name, known in (
             ("regularizer", REGULARIZERS),
             ("normalize", NORMALIZATIONS),
