@@ -1,0 +1,250 @@
+"""The report as a table for people, at most 80 columns wide.
+
+Layout only: every figure comes from the report. Signs outside ASCII are used where the stream's
+encoding has them, colour where the caller asks for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from leo_cli.report.model import LayerReport, Report
+
+WIDTH = 80
+_LABEL = 14  # columns of the labels under the table of layers
+_NAME = 25  # columns of a layer's name
+
+Paint = Callable[[str, str], str]
+"""(text, style) -> text; style is "title", "good", "warn" or "dim"."""
+
+
+@dataclass(frozen=True)
+class Signs:
+    arrow: str
+    line: str
+    dot: str
+    dots: str
+
+
+UNICODE = Signs(arrow="→", line="─", dot="·", dots="…")
+ASCII = Signs(arrow="->", line="-", dot=",", dots="...")
+
+
+def signs_for(encoding: str | None) -> Signs:
+    """The signs that a stream of this encoding can carry."""
+    try:
+        "".join(vars(UNICODE).values()).encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE
+
+
+def plain(text: str, style: str) -> str:
+    return text
+
+
+def render_table(
+    report: Report, signs: Signs = UNICODE, paint: Paint = plain, verbose: bool = False
+) -> str:
+    """The whole report, lines of at most WIDTH columns (colours not counted), without a last newline."""
+    table = _Table(signs, paint)
+    table.title(report)
+    if report.layers:
+        table.layers(report)
+    table.summary(report)
+    if verbose:
+        table.details(report)
+    return "\n".join(table.lines)
+
+
+class _Table:
+    def __init__(self, signs: Signs, paint: Paint) -> None:
+        self.signs, self.paint = signs, paint
+        self.lines: list[str] = []
+
+    def title(self, report: Report) -> None:
+        path = report.model.path
+        if report.other is not None:
+            path += f"  {self.signs.arrow}  {report.other.path}"
+        elif report.output is not None:
+            path += f"  {self.signs.arrow}  {report.output.path}"
+        text = f"leo {report.command}  {path}"
+        self.lines += [self.paint(self._cut(text, WIDTH), "title"), ""]
+
+    def layers(self, report: Report) -> None:
+        shown = report.layers or ()
+        changed = any(layer.width_after is not None for layer in shown)
+        heads = ("layer", "width", "inactive", "active", "unstable", "undecided")
+        self._row(heads, lambda text, column: self.paint(text, "dim"))
+        self.lines.append(self.paint(self.signs.line * _row_width(), "dim"))
+        for layer in shown:
+            width = self._change(layer.width, layer.width_after)
+            self._row((self._cut(layer.name, _NAME), width, *_counts(layer)), self._stress)
+        if report.totals is not None and len(shown) > 1:
+            t = report.totals
+            after = sum(layer.width_after or 0 for layer in shown) if changed else None
+            self.lines.append(self.paint(self.signs.line * _row_width(), "dim"))
+            counts = (str(t.inactive), str(t.active), str(t.unstable), str(t.undecided))
+            self._row(("all units", self._change(t.units, after), *counts), self._stress)
+        self.lines.append("")
+
+    def summary(self, report: Report) -> None:
+        self._settled(report)
+        self._sizes(report)
+        self._fidelity(report)
+        self._verification(report)
+        for latency in report.latency or ():
+            text = f"batch {latency.batch}: {_time(latency.before)} {self.signs.arrow} "
+            self._entry("latency", text + _time(latency.after))
+        stages = [f"{key} {_time(s)}" for key, s in report.seconds.items() if key != "total"]
+        self._entry("time", f"{_time(report.seconds['total'])}: " + self._joined(stages))
+        for note in report.notes:
+            self._entry("note", note)
+
+    def details(self, report: Report) -> None:
+        """Every unit and every rewrite, one a line."""
+        for rewrite in report.rewrites or ():
+            units = f"{len(rewrite.units)} units" if rewrite.units else ""
+            moved = f"deviation {_number(rewrite.deviation)}"
+            parts = (f"{rewrite.layer}: {rewrite.rewrite}", units, moved, rewrite.note)
+            self._entry("rewrite", self._joined([part for part in parts if part]))
+        for layer in report.layers or ():
+            for unit in layer.units:
+                bounds = f"[{_number(unit.lower)}, {_number(unit.upper)}]"
+                by = f"by {unit.by}" if unit.by else ""
+                word = "trusted, no proof" if unit.trusted else unit.claim
+                parts = (f"{layer.name} {unit.unit}: {unit.state}", by, bounds, word)
+                self._entry("unit", self._joined([part for part in parts if part]))
+
+    def _settled(self, report: Report) -> None:
+        units = [unit for layer in report.layers or () for unit in layer.units]
+        by = Counter(unit.by for unit in units if unit.by)
+        if by:
+            self._entry("settled by", self._joined([f"{name} {n}" for name, n in by.items()]))
+        claims = Counter(unit.claim for unit in units if unit.claim and not unit.trusted)
+        for claim, count in claims.items():
+            self._entry("no proof", f"{claim}: {_units(count)}, kept", "warn")
+        trusted = sum(unit.trusted for unit in units)
+        if trusted:
+            self._entry("no proof", f"{_units(trusted)} rest on the solver's word alone", "warn")
+
+    def _sizes(self, report: Report) -> None:
+        before, after, share = report.before, report.after, report.compression
+        if before is None or after is None or share is None:
+            return
+        arrow = self.signs.arrow
+        rows = [
+            ("connections", before.connections, after.connections, share.connections_removed),
+            ("parameters", before.parameters, after.parameters, None),
+            ("inputs used", before.inputs_used, after.inputs_used, None),
+        ]
+        if report.output is not None:
+            rows.append(("bytes", report.model.bytes, report.output.bytes, share.bytes_removed))
+        for label, old, new, removed in rows:
+            if removed is None and old == new:
+                continue
+            removed = removed if removed is not None else (1 - new / old if old else 0.0)
+            numbers = f"{old:>12,d} {arrow} {new:>12,d}"
+            self._entry(label, f"{numbers}   {_percent(removed)}", "good" if removed > 0 else "")
+
+    def _fidelity(self, report: Report) -> None:
+        if report.fidelity is None:
+            return
+        f = report.fidelity
+        if f.deviation == 0:
+            self._entry("outputs", "exactly equal in real arithmetic on the whole domain", "good")
+        else:
+            allowed = f"(allowed {_number(f.tolerance)})"
+            self._entry("outputs", f"move by at most {_number(f.deviation)} {allowed}")
+        if f.rounding_bound_before is not None and f.rounding_bound_after is not None:
+            pair = (_number(f.rounding_bound_before), _number(f.rounding_bound_after))
+            self._entry("rounding", f"at most {f' {self.signs.arrow} '.join(pair)}")
+
+    def _verification(self, report: Report) -> None:
+        v = report.verification
+        if v is None:
+            return
+        style = "good" if v.passed else "warn"
+        self._entry("verified" if v.passed else "NOT VERIFIED", f"{v.samples:,} points", style)
+        same = f"{_percent(v.bit_identical)} bit-identical"
+        most = f"largest difference {_number(v.max_abs_diff)} ({v.max_ulp:,} ulp)"
+        self._entry("", self._joined([same, most]))
+        for note in v.notes:
+            self._entry("", note)
+
+    def _entry(self, label: str, text: str, style: str = "") -> None:
+        """`label  text`, wrapped at words; later lines are indented as far as the text."""
+        room = WIDTH - _LABEL
+        for number, line in enumerate(self._wrapped(text, room)):
+            head = label if number == 0 else ""
+            painted = self.paint(line, style) if style else line
+            self.lines.append(self.paint(f"{head:<{_LABEL}}", "dim") + painted)
+
+    def _wrapped(self, text: str, room: int) -> list[str]:
+        lines = [""]
+        for word in text.split(" "):
+            piece = self._cut(word, room)
+            if len(lines[-1]) + len(piece) + 1 > room and lines[-1].strip():
+                lines.append(piece)
+            else:
+                lines[-1] = f"{lines[-1]} {piece}" if lines[-1] else piece
+        return lines
+
+    def _row(self, cells: Sequence[str], paint: Callable[[str, int], str]) -> None:
+        padded = [f"{cells[0]:<{_NAME}}", f"{cells[1]:>14}", *(f"{c:>9}" for c in cells[2:])]
+        self.lines.append(" ".join(paint(cell, k) for k, cell in enumerate(padded)).rstrip())
+
+    def _stress(self, cell: str, column: int) -> str:
+        undecided = column == 5 and cell.strip() != "0"
+        return self.paint(cell, "warn") if undecided else cell
+
+    def _change(self, before: int, after: int | None) -> str:
+        return str(before) if after is None else f"{before} {self.signs.arrow} {after}"
+
+    def _cut(self, text: str, room: int) -> str:
+        """The end of a name tells layers apart better than its start."""
+        if len(text) <= room:
+            return text
+        return self.signs.dots + text[-(room - len(self.signs.dots)) :]
+
+    def _joined(self, parts: Sequence[str]) -> str:
+        between = f" {self.signs.dot} " if self.signs.dot != "," else ", "
+        return between.join(parts)
+
+
+def _row_width() -> int:
+    return _NAME + 1 + 14 + 4 * 10
+
+
+def _counts(layer: LayerReport) -> tuple[str, str, str, str]:
+    groups = (layer.inactive, layer.active, layer.unstable, layer.undecided)
+    a, b, c, d = (str(len(group)) for group in groups)
+    return a, b, c, d
+
+
+def _units(count: int) -> str:
+    return f"{count} unit" if count == 1 else f"{count} units"
+
+
+def _percent(share: float) -> str:
+    """Never "100%" or "0%" where it is not quite that."""
+    text = f"{100 * share:.1f}"
+    if text == "100.0" and share < 1:
+        text = "99.9"
+    if text in ("0.0", "-0.0") and share > 0:
+        text = "0.1"
+    return f"{text}%".replace(".0%", "%") if share in (0, 1) else f"{text}%"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 100:
+        return f"{seconds:.0f} s"
+    if seconds >= 0.1:
+        return f"{seconds:.1f} s"
+    return f"{1000 * seconds:.3g} ms"
