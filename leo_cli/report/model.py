@@ -119,14 +119,17 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """bit_identical: share of the samples with the same bits in every output."""
+    """bit_identical: share of the samples with the same bits in every output. failure: why it did not pass.
+    more: further members of the JSON object."""
 
     samples: int
     bit_identical: float
     max_abs_diff: float
     max_ulp: int
     passed: bool
+    failure: str = ""
     notes: tuple[str, ...] = ()
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,15 @@ def _member(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         named = {entry.name: getattr(value, entry.name) for entry in fields(value)}
-        optional = {"claim": "", "trusted": False, "note": "", "notes": (), "width_after": None}
+        optional = {
+            "claim": "",
+            "trusted": False,
+            "note": "",
+            "failure": "",
+            "notes": (),
+            "width_after": None,
+        }
+        named |= named.pop("more", {})
         return {
             key: _plain(v)
             for key, v in named.items()

@@ -131,23 +131,24 @@ class _Table:
             self._entry("no proof", f"{_units(trusted)} rest on the solver's word alone", "warn")
 
     def _sizes(self, report: Report) -> None:
-        before, after, share = report.before, report.after, report.compression
-        if before is None or after is None or share is None:
+        before, after = report.before, report.after
+        if before is None or after is None:
             return
-        arrow = self.signs.arrow
         rows = [
-            ("connections", before.connections, after.connections, share.connections_removed),
-            ("parameters", before.parameters, after.parameters, None),
-            ("inputs used", before.inputs_used, after.inputs_used, None),
+            ("connections", before.connections, after.connections),
+            ("parameters", before.parameters, after.parameters),
+            ("inputs used", before.inputs_used, after.inputs_used),
         ]
         if report.output is not None:
-            rows.append(("bytes", report.model.bytes, report.output.bytes, share.bytes_removed))
-        for label, old, new, removed in rows:
-            if removed is None and old == new:
+            rows.append(("bytes", report.model.bytes, report.output.bytes))
+        room = max(len(f"{number:,}") for row in rows for number in row[1:])
+        for label, old, new in rows:
+            if old == new and label != "connections":
                 continue
-            removed = removed if removed is not None else (1 - new / old if old else 0.0)
-            numbers = f"{old:>12,d} {arrow} {new:>12,d}"
-            self._entry(label, f"{numbers}   {_percent(removed)}", "good" if removed > 0 else "")
+            change = "as before" if old == new else f"{_percent(abs(1 - new / old))} "
+            change += "" if old == new else ("fewer" if new < old else "more")
+            numbers = f"{old:>{room},} {self.signs.arrow} {new:>{room},}"
+            self._line(label, f"{numbers}   {change}", "good" if new < old else "")
 
     def _fidelity(self, report: Report) -> None:
         if report.fidelity is None:
@@ -166,11 +167,13 @@ class _Table:
         v = report.verification
         if v is None:
             return
-        style = "good" if v.passed else "warn"
-        self._entry("verified" if v.passed else "NOT VERIFIED", f"{v.samples:,} points", style)
         same = f"{_percent(v.bit_identical)} bit-identical"
         most = f"largest difference {_number(v.max_abs_diff)} ({v.max_ulp:,} ulp)"
-        self._entry("", self._joined([same, most]))
+        text = self._joined([f"{v.samples:,} points", same, most])
+        if v.passed:
+            self._entry("verified", text, "good")
+        else:
+            self._entry("NOT VERIFIED", f"{v.failure} {self.signs.dot} {text}", "warn")
         for note in v.notes:
             self._entry("", note)
 
@@ -178,13 +181,16 @@ class _Table:
         """`label  text`, wrapped at words; later lines are indented as far as the text."""
         room = WIDTH - _LABEL
         for number, line in enumerate(self._wrapped(text, room)):
-            head = label if number == 0 else ""
-            painted = self.paint(line, style) if style else line
-            self.lines.append(self.paint(f"{head:<{_LABEL}}", "dim") + painted)
+            self._line(label if number == 0 else "", line, style)
+
+    def _line(self, label: str, text: str, style: str = "") -> None:
+        """`label  text` on one line."""
+        painted = self.paint(text, style) if style else text
+        self.lines.append(self.paint(f"{label:<{_LABEL}}", "dim") + painted)
 
     def _wrapped(self, text: str, room: int) -> list[str]:
         lines = [""]
-        for word in text.split(" "):
+        for word in text.split():
             piece = self._cut(word, room)
             if len(lines[-1]) + len(piece) + 1 > room and lines[-1].strip():
                 lines.append(piece)
