@@ -307,6 +307,10 @@ class Network:
         """Positions in `layers` of the ReLU layers, in order."""
         return tuple(k for k, layer in enumerate(self.layers) if layer.relu)
 
+    def prefix(self, layers: int) -> Network:
+        """The first `layers` layers, ending in the last of them."""
+        return Network(self.inputs, self.layers[:layers], (layers,), self.dtype)
+
     def consumers(self, node: int) -> tuple[int, ...]:
         """Positions in `layers` of the layers that read `node`."""
         return tuple(

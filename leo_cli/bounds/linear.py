@@ -25,7 +25,7 @@ from leo_cli.bounds.magnitudes import LayerMagnitudes, layer_magnitudes
 from leo_cli.bounds.relaxation import Relaxation, relax
 from leo_cli.domain import Domain
 from leo_cli.network import Layer, Network, Term
-from leo_cli.rounding import UNIT_ROUNDOFF
+from leo_cli.rounding import SMALLEST, UNIT_ROUNDOFF, gamma
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,13 @@ def backward(
     objective: Floats,
     relaxations: Sequence[Relaxation | None] | None = None,
     multipliers: Sequence[Floats | None] | None = None,
-    clip: bool = True,
+    box: tuple[Floats, Floats] | None = None,
 ) -> Backward:
     """Lower bounds of `objective` z over the domain, z the target's pre-activation.
 
     objective: (m, width of the target). relaxations: for each layer before the target, instead of the
     default ones. multipliers: for each layer, (m, width) B of the module docstring, or None.
+    box: (m, inputs) lower and upper ends of a part of the domain for each row, instead of all of it.
     """
     layers = problem.network.layers
     chosen = problem.relaxations if relaxations is None else relaxations
@@ -149,11 +150,19 @@ def backward(
     form = pending[0]
     if form is None:
         form = np.zeros((rows, problem.network.inputs))
-    least = problem.domain.minimum(form)
+    least = problem.domain.minimum(form) if box is None else _least(form, *box)
     # the factor 2 covers the float sums of `error` itself, see rounding.gamma
     total = least + constant
     slack = 2.0 * error + 8.0 * UNIT_ROUNDOFF * (np.abs(least) + np.abs(constant))
     return Backward(np.nextafter(total - slack, -np.inf), form, tuple(coefficients[:-1]))
+
+
+def _least(form: Floats, lower: Floats, upper: Floats) -> Floats:
+    """(m,) lower bounds of form[i] x over the box lower[i] <= x <= upper[i], rounded outward."""
+    products = form * np.where(form > 0, lower, upper)
+    inputs = form.shape[1]
+    error = gamma(inputs) * np.abs(products).sum(axis=1) + 2 * inputs * SMALLEST
+    return np.asarray(products.sum(axis=1) - error)
 
 
 def _through_relu(a: Floats, relaxation: Relaxation | None) -> tuple[Floats, Floats, Floats]:

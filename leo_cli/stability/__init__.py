@@ -1,0 +1,17 @@
+"""Classification of units: verdicts, and the deciders that reach them."""
+
+from leo_cli.stability.budget import Budget
+from leo_cli.stability.ladder import DECIDERS, ClassifyOptions, Progress, classify
+from leo_cli.stability.verdict import LayerStability, StabilityMap, State, Verdict
+
+__all__ = [
+    "DECIDERS",
+    "Budget",
+    "ClassifyOptions",
+    "LayerStability",
+    "Progress",
+    "StabilityMap",
+    "State",
+    "Verdict",
+    "classify",
+]

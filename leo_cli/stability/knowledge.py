@@ -7,9 +7,8 @@ Solver claims are kept apart: they are never bounds and never contradict (rule 2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +18,7 @@ from leo_cli.domain import Domain
 from leo_cli.errors import Contradiction
 from leo_cli.network import Network
 from leo_cli.stability.budget import Budget
-from leo_cli.stability.evidence import Evidence
+from leo_cli.stability.evidence import Evidence, SolverClaim
 
 
 @dataclass(frozen=True)
@@ -64,26 +63,29 @@ class Findings:
     claims: tuple[Claim, ...] = ()
     points: Floats | None = None
     milps: int = 0
-    seconds: Mapping[tuple[int, int], float] = MappingProxyType({})
+    seconds: Mapping[tuple[int, int], float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 class Decider(Protocol):
-    """Tries to settle the open units of some layers. It changes nothing, and stops when the budget ends."""
+    """Tries to settle the open units of some layers; yields findings as they come, so that they can be kept.
+
+    It changes nothing, and ends when the budget does."""
 
     @property
     def name(self) -> str: ...
 
     def decide(
         self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
-    ) -> Findings: ...
+    ) -> Iterable[Findings]: ...
 
 
 @dataclass(frozen=True)
 class Knowledge:
     """lower, upper: for each layer, (width,) proved bounds of its pre-activation (infinite where unknown).
     negative, positive: for each layer, (width,) row of `witnesses` with z < 0, z > 0 (-1: none).
-    evidence: of the best bound, by (layer, unit, above); settled_by: the decider, by the same key."""
+    evidence: of the best bound, by (layer, unit, above). settled_by: by the same key, the decider whose bound
+    it was; seen_by: the decider whose witness showed z > 0 (above) or z < 0. trusted: keys of claims that the user chose to take for bounds."""
 
     network: Network
     domain: Domain
@@ -94,7 +96,9 @@ class Knowledge:
     witnesses: Floats
     evidence: Mapping[tuple[int, int, bool], Evidence] = field(default_factory=dict)
     settled_by: Mapping[tuple[int, int, bool], str] = field(default_factory=dict)
+    seen_by: Mapping[tuple[int, int, bool], str] = field(default_factory=dict)
     claims: Mapping[tuple[int, int, bool], Claim] = field(default_factory=dict)
+    trusted: frozenset[tuple[int, int, bool]] = frozenset()
 
     @staticmethod
     def start(network: Network, domain: Domain) -> Knowledge:
@@ -138,27 +142,59 @@ class Knowledge:
             claims=claims,
         )
         if replayed is not None:
-            grown = grown._witnessed(replayed)
+            grown = grown._witnessed(replayed, by)
         grown._check()
         return grown
 
-    def _witnessed(self, replayed: Replayed) -> Knowledge:
+    def _witnessed(self, replayed: Replayed, by: str) -> Knowledge:
         """Add replayed witnesses; only points that answer something new are stored."""
         offset = len(self.witnesses)
         used: dict[int, int] = {}
         sides: list[tuple[Ints, ...]] = []
-        for known, new in ((self.negative, replayed.negative), (self.positive, replayed.positive)):
+        seen = dict(self.seen_by)
+        for above, known, new in (
+            (False, self.negative, replayed.negative),
+            (True, self.positive, replayed.positive),
+        ):
             merged = []
-            for old, rows in zip(known, new, strict=True):
+            for k, (old, rows) in enumerate(zip(known, new, strict=True)):
                 fresh = (old < 0) & (rows >= 0)
                 out = old.copy()
                 for j in np.flatnonzero(fresh):
                     out[j] = offset + used.setdefault(int(rows[j]), len(used))
+                    seen[k, int(j), above] = by
                 merged.append(out)
             sides.append(tuple(merged))
         points = replayed.points[list(used)] if used else np.zeros((0, self.network.inputs))
         return replace(
-            self, negative=sides[0], positive=sides[1], witnesses=np.vstack([self.witnesses, points])
+            self,
+            negative=sides[0],
+            positive=sides[1],
+            witnesses=np.vstack([self.witnesses, points]),
+            seen_by=seen,
+        )
+
+    def trust(self, layer: int) -> Knowledge:
+        """Take the solver's claims on a layer for bounds, where no witness speaks against them (--trust-solver)."""
+        lower, upper = list(self.lower), list(self.upper)
+        lower[layer], upper[layer] = lower[layer].copy(), upper[layer].copy()
+        evidence, settled, trusted = dict(self.evidence), dict(self.settled_by), set(self.trusted)
+        for key, claim in self.claims.items():
+            k, unit, above = key
+            witnesses = self.positive if above else self.negative
+            side = upper[k] if above else lower[k]
+            if k != layer or witnesses[k][unit] >= 0 or (side[unit] <= 0 if above else side[unit] >= 0):
+                continue
+            side[unit] = 0.0
+            evidence[key], settled[key] = SolverClaim(claim.solver), "milp"
+            trusted.add(key)
+        return replace(
+            self,
+            lower=tuple(lower),
+            upper=tuple(upper),
+            evidence=evidence,
+            settled_by=settled,
+            trusted=frozenset(trusted),
         )
 
     def _check(self) -> None:

@@ -1,0 +1,249 @@
+"""Branch and bound on ReLU phases: complete, for domains of many inputs.
+
+A question "min of z (or -z) over D is >= 0" is split into z_i >= 0 and z_i <= 0 for an unstable unit i of an earlier layer;
+each part is bounded by backward linear bounds with multipliers for its phases and optimised slopes (beta-CROWN,
+arXiv 2103.06624; branching by the gap of the relaxation, after BaBSR, arXiv 1909.06588). Many nodes of many questions are
+bounded in one batch; children inherit slopes and multipliers. The minimiser of every node is offered as a witness: a false
+question ends with one. A question is proved when all of its nodes are; every bound is rounded outward, so that is a proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.bounds.linear import Relaxed, relaxed
+from leo_cli.bounds.slopes import Dual, Optimised, initial, optimise
+from leo_cli.stability.budget import Budget
+from leo_cli.stability.evidence import PhaseLeaf, PhaseSplitEvidence
+from leo_cli.stability.knowledge import Bound, Findings, Knowledge
+from leo_cli.stability.replay import replay
+
+BATCH = 512  # nodes bounded together
+ROOT_STEPS, NODE_STEPS = 20, 5  # of slope optimisation
+
+
+@dataclass(frozen=True)
+class Branching:
+    """Decides every open question of a layer, given time."""
+
+    name: str = "branch"
+
+    def decide(
+        self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
+    ) -> Iterator[Findings]:
+        for k in layers:
+            search = _Search(knowledge, k)
+            while search.nodes and not budget.expired():
+                yield from search.advance()
+            knowledge = search.knowledge
+
+
+@dataclass
+class _Question:
+    """One unit and direction: what its finished leaves have shown so far."""
+
+    unit: int
+    above: bool
+    open_nodes: int = 1
+    bound: float = np.inf  # least bound of the finished leaves
+    leaves: list[PhaseLeaf] = field(default_factory=list)
+    stuck: bool = False  # a node that can be neither bounded nor branched (a tie)
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """A batch of nodes: the question of each, and what its bound is made of."""
+
+    question: Ints
+    dual: Dual
+    path: list[tuple[tuple[int, int], ...]]  # (layer, unit) in order of branching
+    bound: Floats
+
+    def __len__(self) -> int:
+        return len(self.question)
+
+    def take(self, rows: Ints) -> _Nodes:
+        return _Nodes(
+            self.question[rows],
+            self.dual.take(rows),
+            [self.path[i] for i in rows.tolist()],
+            self.bound[rows],
+        )
+
+
+class _Search:
+    """The open nodes of all questions of one layer."""
+
+    def __init__(self, knowledge: Knowledge, layer: int) -> None:
+        self.knowledge, self.layer = knowledge, layer
+        self.problem: Relaxed = relaxed(
+            knowledge.network, knowledge.domain, knowledge.lower, knowledge.upper, layer
+        )
+        self.questions = [
+            _Question(int(unit), above)
+            for above, units in (
+                (True, knowledge.open_above(layer)),
+                (False, knowledge.open_below(layer)),
+            )
+            for unit in np.flatnonzero(units)
+        ]
+        count = len(self.questions)
+        self.nodes: list[_Nodes] = []
+        if count:
+            dual = initial(self.problem, count, phased=True)
+            self.nodes = [_Nodes(np.arange(count), dual, [()] * count, np.full(count, -np.inf))]
+
+    def advance(self) -> Iterator[Findings]:
+        """Bound one batch, settle or branch its nodes; the questions and points that this answered."""
+        batch = self._next_batch()
+        if batch is None:
+            return
+        steps = ROOT_STEPS if np.isinf(batch.bound).any() else NODE_STEPS
+        result = optimise(self.problem, self._objective(batch), batch.dual, steps)
+        bound = np.maximum(result.bound, batch.bound)
+        points = self._witnesses(result.minimisers[bound < 0])
+        if len(points):
+            yield Findings(points=points)
+        proved = bound >= 0
+        for row in np.flatnonzero(proved).tolist():
+            yield from self._settle(batch, result, row)
+        rest = np.flatnonzero(~proved & self._asked(batch.question))
+        self._branch(batch, result, bound, rest)
+
+    def _next_batch(self) -> _Nodes | None:
+        """The most recent nodes of questions that are still asked."""
+        parts, total = [], 0
+        while self.nodes and total < BATCH:
+            part = self.nodes.pop()
+            part = part.take(np.flatnonzero(self._asked(part.question)))
+            if len(part) > BATCH - total:
+                room = BATCH - total
+                self.nodes.append(part.take(np.arange(len(part) - room)))
+                part = part.take(np.arange(len(part) - room, len(part)))
+            if len(part):
+                parts.append(part)
+                total += len(part)
+        return _join(parts) if parts else None
+
+    def _asked(self, questions: Ints) -> Bools:
+        """Which nodes belong to questions that are neither answered nor given up."""
+        above = self.knowledge.open_above(self.layer)
+        below = self.knowledge.open_below(self.layer)
+        asked = np.array(
+            [(above if q.above else below)[q.unit] and not q.stuck for q in self.questions],
+            dtype=bool,
+        )
+        return asked[questions]
+
+    def _objective(self, batch: _Nodes) -> Floats:
+        rows = np.zeros((len(batch), self.problem.network.layers[-1].width))
+        asked = [self.questions[i] for i in batch.question]
+        units = [q.unit for q in asked]
+        rows[np.arange(len(batch)), units] = [-1.0 if q.above else 1.0 for q in asked]
+        return rows
+
+    def _witnesses(self, minimisers: Floats) -> Floats:
+        """Replay the minimisers; keep and return the points that showed something new."""
+        domain = self.knowledge.domain
+        points = domain.project(minimisers)
+        points = points[domain.contains(points)] if len(points) else points
+        before = len(self.knowledge.witnesses)
+        self.knowledge = self.knowledge.learn(
+            Findings(), replay(self.knowledge, points), Branching.name
+        )
+        return self.knowledge.witnesses[before:]
+
+    def _settle(self, batch: _Nodes, result: Optimised, row: int) -> Iterator[Findings]:
+        """A node is proved; its question too, if it was the last one."""
+        question = self.questions[int(batch.question[row])]
+        question.open_nodes -= 1
+        question.bound = min(question.bound, float(result.bound[row]))
+        question.leaves.append(self._leaf(batch, result, row))
+        if question.open_nodes == 0 and not question.stuck:
+            value = -question.bound if question.above else question.bound
+            evidence = PhaseSplitEvidence(tuple(question.leaves))
+            found = Findings(
+                (Bound(self.layer, question.unit, question.above, value, evidence),)
+            )
+            self.knowledge = self.knowledge.learn(found, None, Branching.name)
+            yield found
+
+    def _leaf(self, batch: _Nodes, result: Optimised, row: int) -> PhaseLeaf:
+        """The evidence of one proved node, in units of the full network."""
+        path = batch.path[row]
+        live = self.problem.live
+        phases, multipliers = [], []
+        for k, unit in path:
+            phase, extra = result.dual.phases[k], result.dual.multipliers[k]
+            phases.append(phase is not None and bool(phase[row, unit] > 0))
+            multipliers.append(0.0 if extra is None else float(extra[row, unit]))
+        slopes: list[Floats | None] = []
+        for k, alpha in enumerate(result.dual.alphas):
+            if alpha is None:
+                slopes.append(None)
+                continue
+            full = np.zeros(self.knowledge.network.layers[k].width)
+            full[live[k]] = alpha[row]
+            slopes.append(full)
+        return PhaseLeaf(
+            np.array([k for k, _ in path], dtype=np.int64),
+            np.array([live[k][unit] for k, unit in path], dtype=np.int64),
+            np.array(phases, dtype=bool),
+            tuple(slopes),
+            np.abs(np.array(multipliers)),
+        )
+
+    def _branch(self, batch: _Nodes, result: Optimised, bound: Floats, rows: Ints) -> None:
+        """Split each node at the unit whose relaxation costs most at the minimiser."""
+        if len(rows) == 0:
+            return
+        best, where = np.zeros(len(rows)), np.full((len(rows), 2), -1)
+        for k, gap in enumerate(result.gaps):
+            if gap is None or gap.shape[1] == 0:
+                continue
+            unit = gap[rows].argmax(axis=1)
+            size = gap[rows, unit]
+            larger = size > best
+            best[larger] = size[larger]
+            where[larger] = np.stack([np.full(larger.sum(), k), unit[larger]], axis=1)
+        for row in rows[where[:, 0] < 0].tolist():
+            self.questions[int(batch.question[row])].stuck = True
+        rows, where = rows[where[:, 0] >= 0], where[where[:, 0] >= 0]
+        if len(rows) == 0:
+            return
+        order = np.argsort(bound[rows], kind="stable")[::-1]
+        rows, where = rows[order], where[order]
+        for sign in (1, -1):
+            dual = result.dual.take(rows)
+            for i, (k, unit) in enumerate(where.tolist()):
+                phase = dual.phases[k]
+                if phase is not None:
+                    phase[i, unit] = sign
+            path = [(*batch.path[row], (int(k), int(u))) for row, (k, u) in zip(rows, where, strict=True)]
+            self.nodes.append(_Nodes(batch.question[rows], dual, path, bound[rows]))
+        for row in rows.tolist():
+            self.questions[int(batch.question[row])].open_nodes += 1
+
+
+def _join(parts: list[_Nodes]) -> _Nodes:
+    if len(parts) == 1:
+        return parts[0]
+
+    def stack(arrays: tuple[Floats | None, ...]) -> Floats | None:
+        kept = [a for a in arrays if a is not None]
+        return np.concatenate(kept) if kept else None
+
+    return _Nodes(
+        np.concatenate([p.question for p in parts]),
+        Dual(
+            tuple(stack(a) for a in zip(*(p.dual.phases for p in parts), strict=True)),  # type: ignore[arg-type,misc]
+            tuple(stack(a) for a in zip(*(p.dual.alphas for p in parts), strict=True)),
+            tuple(stack(a) for a in zip(*(p.dual.multipliers for p in parts), strict=True)),
+        ),
+        [path for p in parts for path in p.path],
+        np.concatenate([p.bound for p in parts]),
+    )

@@ -1,0 +1,117 @@
+"""Witness search: inputs of the domain at which a unit is on, or off.
+
+A witness ends a question for good, and one input answers many questions, so this comes first. `Sampling` offers the
+user's samples, random points and corners; `Ascent` climbs from the best of them along the sign of the
+gradient of +z or -z (Madry et al., arXiv 1706.06083, section 2.1), each step projected to the domain, for open questions only.
+Both only propose points: whoever merges the findings replays them (stability/replay.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.domain import Domain
+from leo_cli.network import Network
+from leo_cli.stability.budget import Budget
+from leo_cli.stability.knowledge import Findings, Knowledge
+
+RANDOM_POINTS = 1024
+CORNER_POINTS = 1024
+MOST_SAMPLES = 20_000  # of the user's samples, spread evenly over the file
+STEPS = 30
+FIRST_STEP, LAST_STEP = 0.5, 0.01  # of the domain's width in each feature
+
+
+def pool(domain: Domain, samples: Floats | None, seed: int) -> Floats:
+    """(m, inputs) points of the domain: samples, random points and corners, the same for a seed."""
+    rng = np.random.default_rng(seed)
+    parts = [domain.sample(RANDOM_POINTS, rng), domain.corners(CORNER_POINTS, rng)]
+    if samples is not None and len(samples):
+        stride = -(-len(samples) // MOST_SAMPLES)
+        parts.insert(0, samples[::stride])
+    return np.vstack(parts)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Offers a pool of points. points: (m, inputs)."""
+
+    points: Floats
+    name: str = "samples"
+
+    def decide(self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget) -> Iterator[Findings]:
+        del knowledge, layers, budget  # every point may answer any question
+        yield Findings(points=self.points)
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """Projected sign-gradient ascent from the best point of the pool. points: (m, inputs)."""
+
+    points: Floats
+    name: str = "ascent"
+
+    def decide(self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget) -> Iterator[Findings]:
+        for layer in layers:
+            starts = np.vstack([self.points, knowledge.witnesses])
+            for above, open_units in (
+                (True, knowledge.open_above(layer)),
+                (False, knowledge.open_below(layer)),
+            ):
+                units = np.flatnonzero(open_units)
+                if len(units) and not budget.expired():
+                    yield Findings(points=_climb(knowledge, layer, units, above, starts, budget))
+
+
+def _climb(
+    knowledge: Knowledge, layer: int, units: Ints, above: bool, starts: Floats, budget: Budget
+) -> Floats:
+    """The best point found for each unit whose sign was reached in float arithmetic."""
+    network, domain = knowledge.network, knowledge.domain
+    sign = 1.0 if above else -1.0
+    z = sign * network.prefix(layer + 1).pre_activations(starts)[layer][:, units]
+    x = starts[z.argmax(axis=0)]
+    best, best_x = z.max(axis=0), x.copy()
+    width = domain.upper - domain.lower
+    for step in np.geomspace(FIRST_STEP, LAST_STEP, STEPS):
+        todo = np.flatnonzero(best <= 0)
+        if len(todo) == 0 or budget.expired():
+            break
+        gradient = sign * input_gradient(network, layer, units[todo], x[todo])
+        x[todo] = domain.project(x[todo] + step * width * np.sign(gradient))
+        values = network.prefix(layer + 1).pre_activations(x[todo])[layer]
+        reached = sign * values[np.arange(len(todo)), units[todo]]
+        improved = reached > best[todo]
+        best[todo[improved]] = reached[improved]
+        best_x[todo[improved]] = x[todo[improved]]
+    points = best_x[best > 0]
+    return points[_inside(domain, points)]
+
+
+def _inside(domain: Domain, points: Floats) -> Bools:
+    return domain.contains(points) if len(points) else np.zeros(0, dtype=bool)
+
+
+def input_gradient(network: Network, layer: int, units: Ints, x: Floats) -> Floats:
+    """(m, inputs) gradient of z of `units[i]` of `layer` at x[i]; at a kink, that of the inactive side."""
+    part = network.prefix(layer + 1)
+    z = part.pre_activations(x)
+    pending: list[Floats | None] = [None] * (layer + 2)
+    seed = np.zeros((len(units), network.layers[layer].width))
+    seed[np.arange(len(units)), units] = 1.0
+    for k in range(layer, -1, -1):
+        a = seed if k == layer else pending[k + 1]
+        if a is None:
+            continue
+        current = network.layers[k]
+        p = a * (z[k] > 0) if current.relu and k < layer else a
+        for term in current.terms:
+            moved = term.map.apply_transposed(p)
+            known = pending[term.source]
+            pending[term.source] = moved if known is None else known + moved
+    gradient = pending[0]
+    return np.zeros_like(x) if gradient is None else gradient
