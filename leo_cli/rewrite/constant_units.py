@@ -1,0 +1,43 @@
+"""Units that are constant: rows of zeros, and rows that read only what the domain fixes.
+
+A unit with W_j = 0 has h_j = max(b_j, 0) (b_j in a layer without a ReLU) for every input; one with equal proved bounds
+l_j = u_j has that value on D. Its readers take h_j W_next[:, j] into their bias. Exact where the new biases
+are representable; else the rounding, carried through to the outputs, is the deviation (rewrite/constants.py).
+Units are taken together, or where that exceeds the allowance one by one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from leo_cli.rewrite.constants import replace_by_constants
+from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject, indices
+
+NAME = "constant_units"
+_SINGLES = 64  # units that are tried one by one when all together are too much
+
+
+def constant_units(subject: Subject, k: int) -> Answer:
+    """Layer k without its constant units."""
+    layer = subject.network.layers[k]
+    if subject.is_output(k):
+        return Refusal(NAME, layer.name, "its values are read outside the network")
+    low, high = subject.box(k + 1)
+    zero = np.ones(layer.width, dtype=bool)
+    for term in layer.terms:
+        zero &= ~(term.map.magnitude().apply(np.ones(term.map.in_features)) > 0)
+    if layer.bias_error is not None:
+        zero &= layer.bias_error == 0
+    value = layer.activate(layer.bias)
+    low, high = np.where(zero, value, low), np.where(zero, value, high)
+    units = indices(low == high)
+    if len(units) == 0:
+        return Refusal(NAME, layer.name, "no unit is constant on the domain")
+    for chosen in [units, *([u] for u in units[:_SINGLES])]:
+        chosen = np.asarray(chosen)
+        step = replace_by_constants(
+            subject, k, chosen, low[chosen], np.zeros(len(chosen)), NAME, "moved into the next bias"
+        )
+        if isinstance(step, Rewrite) and np.all(step.deviation <= subject.allowance):
+            return step
+    return Refusal(NAME, layer.name, "rounding the next bias would exceed the allowed deviation")

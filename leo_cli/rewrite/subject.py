@@ -1,0 +1,166 @@
+"""What a rewrite looks at, and what it gives back.
+
+A rewrite is a function from a Subject to a Rewrite, or to a Refusal with its reason. Its contract, for every x in D:
+
+    | outputs of rewritten network at x - outputs of the subject's network at x |  <=  deviation
+
+in real arithmetic, and `lower`, `upper` bound the pre-activations of the *rewritten* network. Deviations of a run
+therefore add up: each step is certified for the network that it met, with bounds that hold for that network.
+Verdicts are used only through these bounds: a unit is inactive where upper <= 0, active where lower >= 0; an
+inexact rewrite widens the bounds of all layers behind it by what it moves them (rewrite/deviation.py), so
+a verdict with less margin than that is forgotten, not trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.bounds.interval import layer_interval, post_activation
+from leo_cli.domain import Domain
+from leo_cli.errors import Contradiction
+from leo_cli.network import Layer, Network
+from leo_cli.rewrite.cost import Cost
+from leo_cli.stability.verdict import StabilityMap, State
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network with proved bounds, and what a rewrite of it may cost.
+
+    lower, upper: for each layer, (width,) bounds of its pre-activation over the domain.
+    allowance: for each output component, the deviation that is still allowed.
+    origin: number of layers of the network that the run began with (for names of new layers).
+    """
+
+    network: Network
+    domain: Domain
+    lower: tuple[Floats, ...]
+    upper: tuple[Floats, ...]
+    allowance: Floats
+    cost: Cost = field(default_factory=Cost)
+
+    def inactive(self, k: int) -> Bools:
+        """(width,) units of layer k whose value is 0 on all of D."""
+        return np.asarray(self.upper[k] <= 0) & self.network.layers[k].relu
+
+    def active(self, k: int) -> Bools:
+        """(width,) units of layer k that pass z on unchanged on all of D, and are not inactive."""
+        if not self.network.layers[k].relu:
+            return np.ones(self.network.layers[k].width, dtype=bool)
+        return np.asarray((self.lower[k] >= 0) & (self.upper[k] > 0))
+
+    def is_output(self, k: int) -> bool:
+        """Whether the values of layer k are read outside, so that it keeps its units."""
+        return k + 1 in self.network.outputs
+
+    def box(self, node: int) -> tuple[Floats, Floats]:
+        """Bounds of the value of a node over D, (width,) each."""
+        if node == 0:
+            return self.domain.lower, self.domain.upper
+        return post_activation(
+            self.network.layers[node - 1], self.lower[node - 1], self.upper[node - 1]
+        )
+
+    def boxes(self, nodes: int) -> list[tuple[Floats, Floats]]:
+        """Bounds of the values of the first `nodes` nodes."""
+        return [self.box(node) for node in range(nodes)]
+
+    def magnitude(self, node: int) -> Floats:
+        """(width,) the largest |h| of a node over D."""
+        low, high = self.box(node)
+        return np.maximum(np.abs(low), np.abs(high))
+
+    def components(self) -> int:
+        """Number of output components."""
+        return sum(self.network.width(node) for node in self.network.outputs)
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A step that was taken. units: indices in layer `layer` of the network before the step.
+    deviation: for each output component. network, lower, upper: after the step."""
+
+    rewrite: str
+    layer: str
+    units: tuple[int, ...]
+    deviation: Floats
+    network: Network
+    note: str
+    lower: tuple[Floats, ...] = ()
+    upper: tuple[Floats, ...] = ()
+
+    def after(self, subject: Subject) -> Subject:
+        """The subject of the next step."""
+        # the subtraction is rounded down so that what is left never exceeds what was given
+        left = np.maximum(np.nextafter(subject.allowance - self.deviation, -np.inf), 0.0)
+        left = np.where(self.deviation == 0, subject.allowance, left)
+        return replace(
+            subject, network=self.network, lower=self.lower, upper=self.upper, allowance=left
+        )
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a rewrite was not applied to a layer."""
+
+    rewrite: str
+    layer: str
+    reason: str
+
+
+Answer: TypeAlias = Rewrite | Refusal
+LayerRewrite: TypeAlias = Callable[[Subject, int], Answer]
+
+
+def subject_of(
+    network: Network,
+    stability: StabilityMap,
+    domain: Domain,
+    allowance: Floats,
+    cost: Cost,
+) -> Subject:
+    """Proved bounds of every layer: those of the verdicts, intersected with interval bounds.
+
+    A state that rests on a trusted claim counts as a bound of 0, as the user asked. Raises Contradiction.
+    """
+    lower: list[Floats] = []
+    upper: list[Floats] = []
+    boxes = [(domain.lower, domain.upper)]
+    for layer, known in zip(network.layers, stability.layers, strict=True):
+        low, high = layer_interval(layer, domain, boxes)
+        low, high = np.maximum(low, known.lower), np.minimum(high, known.upper)
+        trusted = [v for v in known.verdicts if v.trusted]
+        if trusted:
+            states = np.array([v.state.value if v.trusted else "" for v in known.verdicts])
+            high = np.where(states == State.INACTIVE.value, np.minimum(high, 0.0), high)
+            low = np.where(states == State.ACTIVE.value, np.maximum(low, 0.0), low)
+            low = np.where(states == State.INACTIVE.value, np.minimum(low, high), low)
+            high = np.where(states == State.ACTIVE.value, np.maximum(low, high), high)
+        if np.any(low > high):
+            j = int(np.flatnonzero(low > high)[0])
+            raise Contradiction(
+                f"layer {layer.name}, unit {j}: the bounds [{low[j]!r}, {high[j]!r}] exclude each other; "
+                "nothing was written; please report this model"
+            )
+        lower.append(low)
+        upper.append(high)
+        boxes.append(post_activation(layer, low, high))
+    return Subject(network, domain, tuple(lower), tuple(upper), allowance, cost)
+
+
+def no_deviation(subject: Subject) -> Floats:
+    """Deviation of an exact rewrite."""
+    return np.zeros(subject.components())
+
+
+def layer_of(subject: Subject, k: int) -> Layer:
+    return subject.network.layers[k]
+
+
+def indices(mask: Bools) -> Ints:
+    return np.flatnonzero(mask)
