@@ -228,7 +228,7 @@ def command(
     one_writer_of_stdout(**{"OUT": out, "--json": STANDARD if output.json else None})
 
     from leo_cli.onnx_io import save
-    from leo_cli.train import TrainOptions, bounds_json, model_bytes, read_data, report_json, run
+    from leo_cli.train import TrainOptions, bounds_text, model_bytes, read_data, report_json, run
 
     settings = TrainOptions(**options)
     training, test = read_data(
@@ -250,8 +250,7 @@ def command(
     report = report_json(finished, out, content, None if bounds_path is None else str(bounds_path))
     report_text = json.dumps(report, indent=2) + "\n"
     if bounds_path is not None:
-        domain = bounds_json(training, finished.box, margin)
-        save((json.dumps(domain, indent=None) + "\n").encode(), bounds_path)
+        save(bounds_text(training, finished.box, margin).encode(), bounds_path)
     if report_path is not None:
         save(report_text.encode(), report_path)
     if out == STANDARD:

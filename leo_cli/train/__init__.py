@@ -3,7 +3,7 @@ starts.
 """
 
 from leo_cli.train.dataset import Dataset, make_dataset, split
-from leo_cli.train.export import bounds_json, model_bytes, report_json
+from leo_cli.train.export import bounds_text, model_bytes, report_json
 from leo_cli.train.loop import Epoch, Trained, score, train
 from leo_cli.train.options import TrainOptions
 from leo_cli.train.perceptron import Perceptron, size_estimate
@@ -20,7 +20,7 @@ __all__ = [
     "Run",
     "TrainOptions",
     "Trained",
-    "bounds_json",
+    "bounds_text",
     "make_dataset",
     "model_bytes",
     "read_data",

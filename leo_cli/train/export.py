@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,12 @@ def model_bytes(model: Perceptron, training: Dataset, options: TrainOptions) -> 
     )
 
 
-def bounds_json(training: Dataset, box: tuple[Floats32, Floats32], margin: float) -> dict[str, Any]:
-    """The bounds file of the model's input: `box`, with where it comes from."""
-    lower, upper = (_compact(end) for end in box)
+def bounds_text(training: Dataset, box: tuple[Floats32, Floats32], margin: float) -> str:
+    """The bounds file of the model's input: `box`, with where it comes from, as JSON.
+
+    Numbers stand there in full, not in the fewest digits that tell floats apart: a reader rounds
+    what is not a float32 outward, and a constant feature would cease to be one.
+    """
     method = "minmax" if training.range is None else "the format's range of a byte, divided by 255"
     provenance: dict[str, Any] = {
         "from": training.source,
@@ -55,16 +59,23 @@ def bounds_json(training: Dataset, box: tuple[Floats32, Floats32], margin: float
     }
     if training.range is None:
         provenance["margin"] = margin
-    entry: dict[str, Any] = {"lower": lower, "upper": upper}
+    entry: dict[str, Any] = {}
     if training.features != tuple(f"x{i}" for i in range(len(training.features))):
-        entry = {"names": list(training.features), **entry}
-    return {"leo_bounds": 1, "inputs": {INPUT_NAME: entry}, "provenance": provenance}
+        entry["names"] = list(training.features)
+    entry |= {"lower": _LOWER, "upper": _UPPER}
+    text = json.dumps({"leo_bounds": 1, "inputs": {INPUT_NAME: entry}, "provenance": provenance})
+    for mark, values in ((_LOWER, box[0]), (_UPPER, box[1])):
+        text = text.replace(json.dumps(mark), _exact(values), 1)
+    return text + "\n"
 
 
-def _compact(values: Floats32) -> float | list[float]:
-    """One number where all are equal; every float32 is written so that it reads back as itself."""
-    numbers = [float(value) for value in values]
-    return numbers[0] if len(set(numbers)) == 1 else numbers
+_LOWER, _UPPER = "\0lower", "\0upper"  # no name of a feature holds a NUL
+
+
+def _exact(values: Floats32) -> str:
+    """JSON of all values, exact; one number where all are equal."""
+    numbers = [str(Decimal(float(value))) for value in values]
+    return numbers[0] if len(set(numbers)) == 1 else f"[{', '.join(numbers)}]"
 
 
 def report_json(run: Run, output: str, content: bytes, bounds: str | None) -> dict[str, Any]:
