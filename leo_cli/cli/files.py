@@ -35,8 +35,8 @@ def display_name(path: str) -> str:
     return "<stdin>" if path == STANDARD else path
 
 
-def model_source(path: str) -> Path | bytes:
-    """What `read_model` takes: a path, or the bytes on stdin."""
+def binary_source(path: str) -> Path | bytes:
+    """What `read_model` and `read_samples` take: a path, or the bytes on stdin."""
     return sys.stdin.buffer.read() if path == STANDARD else Path(path)
 
 
@@ -50,9 +50,6 @@ def text_source(path: str) -> Path | str:
         raise click.UsageError(f"<stdin>: not UTF-8 text ({error.reason})") from error
 
 
-def binary_source(path: str) -> Path | bytes:
-    """What `read_samples` takes: a path, or the bytes on stdin."""
-    return model_source(path)
 
 
 def check_output(path: str) -> None:

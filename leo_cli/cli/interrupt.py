@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from threading import Event
 from types import FrameType
 
+EXIT_INTERRUPTED = 130
 _NOTICE = b"\nleo: interrupted: going on with what is decided so far (Ctrl-C again stops at once)\n"
 
 

@@ -18,6 +18,7 @@ from types import FrameType
 import click
 
 from leo_cli import __version__
+from leo_cli.cli.interrupt import EXIT_INTERRUPTED
 from leo_cli.errors import LeoError
 
 COMMANDS = {
@@ -30,7 +31,6 @@ COMMANDS = {
 
 EXIT_USAGE = 2
 EXIT_FAULT = 3
-EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141  # what a shell reports for a program that a closed pipe has ended (128 + SIGPIPE)
 EXIT_TERMINATED = 143
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from leo_cli.cli.options import Output
     from leo_cli.stability.ladder import Observer, Progress
 
 _TERMINAL_PAUSE = 0.1  # seconds between two updates
@@ -21,14 +22,15 @@ _WIDTH = 79
 
 
 @contextmanager
-def progress_on_stderr(wanted: bool | None) -> Iterator[Observer | None]:
+def progress_on_stderr(output: Output) -> Iterator[Observer | None]:
     """The observer to hand to the search, None where nothing is to be shown.
 
-    wanted: True or False as the user said, None to show progress on a terminal only.
+    Shown on a terminal unless --quiet or --no-progress says otherwise; elsewhere only with --progress.
     """
     stream = sys.stderr
     terminal = stream.isatty()
-    if wanted is False or (wanted is None and not terminal):
+    wanted = output.progress if output.progress is not None else terminal and not output.quiet
+    if not wanted:
         yield None
         return
     line = ProgressLine(stream, terminal)

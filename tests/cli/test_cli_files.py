@@ -40,13 +40,13 @@ def test_a_terminal_is_no_output_file(monkeypatch) -> None:
 
 def test_stdin_is_read_as_bytes_or_text(monkeypatch) -> None:
     monkeypatch.setattr(sys, "stdin", _Stream(b"\x00\xff"))
-    assert files.model_source("-") == b"\x00\xff"
+    assert files.binary_source("-") == b"\x00\xff"
     monkeypatch.setattr(sys, "stdin", _Stream(b"\xef\xbb\xbf{}"))
     assert files.text_source("-") == "{}"
     monkeypatch.setattr(sys, "stdin", _Stream(b"\xff"))
     with pytest.raises(click.UsageError, match="UTF-8"):
         files.text_source("-")
-    assert files.model_source("a.onnx") == Path("a.onnx") and files.text_source("b") == Path("b")
+    assert files.binary_source("a.onnx") == Path("a.onnx") and files.text_source("b") == Path("b")
 
 
 def test_an_output_that_cannot_be_written_is_refused_and_nothing_created(tmp_path) -> None:

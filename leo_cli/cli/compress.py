@@ -1,0 +1,140 @@
+"""leo compress: the main job, from an ONNX file and its bounds to a smaller, checked ONNX file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from leo_cli.cli.console import check_report_options, publish
+from leo_cli.cli.files import STANDARD, check_output, write_stdout
+from leo_cli.cli.inputs import classify_options, read_problem
+from leo_cli.cli.interrupt import EXIT_INTERRUPTED, ending_search_on_interrupt
+from leo_cli.cli.options import (
+    Limits,
+    Output,
+    Percent,
+    Search,
+    bounds_option,
+    limit_options,
+    output_options,
+    samples_option,
+    search_options,
+)
+from leo_cli.cli.progress import progress_on_stderr
+from leo_cli.errors import AnswerNo
+
+if TYPE_CHECKING:
+    from leo_cli.pipeline import Compressed, Problem
+
+
+@click.command()
+@click.argument("model", metavar="IN.onnx")
+@click.argument("target", metavar="OUT.onnx")
+@bounds_option
+@click.option(
+    "--tolerance",
+    default="half-ulp",
+    show_default=True,
+    metavar="X",
+    help="Deviation allowed for each output: absolute, relative to the largest magnitude it attains "
+    "(1e-5r), half-ulp of it, or 0.",
+)
+@click.option(
+    "--minimize",
+    type=click.Choice(["connections", "units", "parameters", "latency"]),
+    default="connections",
+    show_default=True,
+    help="What a rewrite must make smaller.",
+)
+@click.option("--bit-exact", is_flag=True, help="Keep every output bit at all verification points.")
+@click.option(
+    "--fail-under",
+    type=Percent(),
+    default="0%",
+    metavar="P%",
+    help="Exit 1, and write nothing, if fewer connections go.",
+)
+@click.option(
+    "--check-n",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Points at which the result is compared with the original.",
+)
+@samples_option
+@search_options
+@limit_options
+@output_options
+def command(
+    model: str,
+    target: str,
+    bounds: str,
+    tolerance: str,
+    minimize: str,
+    bit_exact: bool,
+    fail_under: float,
+    check_n: int,
+    samples: str | None,
+    search: Search,
+    limits: Limits,
+    output: Output,
+) -> int:
+    """Make IN.onnx smaller without changing what it computes on the domain.
+
+    OUT.onnx has the same inputs and outputs. It is written only after it was compared with IN.onnx.
+
+    \b
+    Example:
+      leo compress model.onnx small.onnx --bounds bounds.json
+    """
+    check_output(target)
+    check_report_options(output, target)
+    limits.limit_linear_algebra()
+
+    from leo_cli.pipeline import CompressOptions, compress
+    from leo_cli.report.assemble import report_of_compression
+    from leo_cli.rewrite import RewriteOptions, parse_tolerance
+    from leo_cli.verify import VerifyOptions
+
+    options = CompressOptions(
+        classify_options(search, limits.seed),
+        RewriteOptions(parse_tolerance(tolerance), minimize, seed=limits.seed),
+        VerifyOptions(samples=check_n, seed=limits.seed),
+        bit_exact,
+    )
+    budget = limits.budget()
+    with ending_search_on_interrupt(budget.stop):
+        problem = read_problem(model, bounds, samples)
+        _check_external_data(problem, target)
+        with progress_on_stderr(output) as observer:
+            compressed = compress(problem, options, budget, observer)
+        report = report_of_compression(compressed, target)
+        on_stdout = target == STANDARD
+        try:
+            _write(compressed, target, fail_under)
+        except AnswerNo:
+            publish(replace(report, output=None), output, on_stdout)
+            raise
+        publish(report, output, on_stdout)
+    return EXIT_INTERRUPTED if budget.stop.is_set() else 0
+
+
+def _check_external_data(problem: Problem, target: str) -> None:
+    if target == STANDARD and problem.model.has_external_data:
+        raise click.UsageError(
+            f"{problem.model.name}: keeps its weights in a file of their own, which a pipe cannot "
+            "carry: name an output file"
+        )
+
+
+def _write(compressed: Compressed, target: str, fail_under: float) -> None:
+    from leo_cli.pipeline import content_to_write, save_compressed
+
+    if target == STANDARD:
+        write_stdout(content_to_write(compressed, fail_under))
+    else:
+        save_compressed(compressed, Path(target), fail_under)
