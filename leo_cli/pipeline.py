@@ -6,9 +6,9 @@
     save_compressed(...)       puts it on disk, and only if it was verified
     verify(a, b, bounds)       -> Comparison
 
-Values in, values out: nothing is printed, and only `save_compressed` touches the disk. What is verified is
-what is written: the rendered bytes are read again with the same reader as any other file. A model in
-which nothing changed is handed on byte for byte.
+Values in, values out: nothing is printed, and only `save_compressed` touches the disk. What is
+verified is what is written: the rendered bytes are read again with the same reader as any other
+file. A model in which nothing changed is handed on byte for byte.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class CompressOptions:
-    """Options of all stages. bit_exact: only what keeps every output bit at every verification point."""
+    """Options of all stages. bit_exact: keep every output bit at every verification point."""
 
     classify: ClassifyOptions = field(default_factory=ClassifyOptions)
     rewrite: RewriteOptions = field(default_factory=RewriteOptions)
@@ -84,7 +84,7 @@ class CompressOptions:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A rewritten file, in memory. content: what goes to disk; model: what `read_model` sees in it."""
+    """A rewritten file, in memory. content: what goes to disk; model: what is read from that."""
 
     content: Rendered | bytes
     model: Model
@@ -150,9 +150,7 @@ def analyze(
     """Classify every unit. Raises Contradiction where the evidence excludes itself."""
     network, domain = problem.model.network, problem.domain
     with problem.watch.stage("classify"):
-        stability = classify(
-            network, domain, options, budget, problem.samples, observer, journal
-        )
+        stability = classify(network, domain, options, budget, problem.samples, observer, journal)
     return Analysis(problem, stability)
 
 
@@ -165,21 +163,19 @@ def compress(
 ) -> Compressed:
     """Classify, rewrite and verify, all in memory.
 
-    The verification may have failed (`verification.passed`): `save_compressed` refuses such a result.
+    The verification may have failed (`verification.passed`); `save_compressed` refuses that.
     """
     analysis = analyze(problem, options.classify, budget, observer, journal)
     candidate = rewrite(analysis, options.rewrite)
     verification = _verified(analysis, candidate, options.verify)
     notes: tuple[str, ...] = ()
     if options.bit_exact and verification.bit_identical < 1:
-        candidate, verification, notes = _back_off(
-            analysis, options, candidate, verification
-        )
+        candidate, verification, notes = _back_off(analysis, options, candidate, verification)
     return Compressed(analysis, candidate, verification, notes)
 
 
 def rewrite(analysis: Analysis, options: RewriteOptions) -> Candidate:
-    """The smaller model, rendered and read again; the source itself where nothing became smaller."""
+    """The smaller model, rendered and read again; the source itself where nothing changed."""
     problem = analysis.problem
     with problem.watch.stage("rewrite"):
         shrunk = shrink(problem.model.network, analysis.stability, problem.domain, options)
@@ -210,7 +206,8 @@ def check_result(compressed: Compressed, fail_under: float = 0.0) -> None:
     model = compressed.analysis.problem.model
     if not compressed.verification.passed:
         raise VerificationFailed(
-            f"{model.name}: verification failed, nothing was written: {compressed.verification.failure}"
+            f"{model.name}: verification failed, nothing was written: "
+            f"{compressed.verification.failure}"
         )
     removed = compressed.connections_removed
     if removed < fail_under:
@@ -223,9 +220,7 @@ def check_result(compressed: Compressed, fail_under: float = 0.0) -> None:
 def verify(problem: Problem, other: Model, options: VerifyOptions) -> Comparison:
     """Compare two models on the domain."""
     with problem.watch.stage("verify"):
-        found = verify_models(
-            problem.model, other, problem.domain, 0.0, problem.samples, options
-        )
+        found = verify_models(problem.model, other, problem.domain, 0.0, problem.samples, options)
     return Comparison(problem, other, found)
 
 
@@ -260,12 +255,12 @@ def _verified(analysis: Analysis, candidate: Candidate, options: VerifyOptions) 
 def _back_off(
     analysis: Analysis, options: CompressOptions, candidate: Candidate, verification: Verification
 ) -> tuple[Candidate, Verification, tuple[str, ...]]:
-    """Give up the rewrites of one layer after another until no output bit moves at any verification point."""
+    """Give up the rewrites of one layer after another until no output bit moves."""
     given_up: list[str] = []
     while verification.bit_identical < 1:
         layer = _first_to_move_a_bit(analysis, options, candidate)
         if layer in given_up:
-            raise InternalFault(f"bit-exact mode: layer {layer} moves bits although nothing rewrites it")
+            raise InternalFault(f"bit-exact: layer {layer} moves bits, yet nothing rewrites it")
         given_up.append(layer)
         skipped = (*options.rewrite.skip_layers, *given_up)
         candidate = rewrite(analysis, replace(options.rewrite, skip_layers=skipped))

@@ -88,7 +88,7 @@ def _from_archive(
     if all(key in arrays for key in wanted):
         parts = [_features(arrays[spec.name], spec, name) for spec in inputs]
         if len({len(part) for part in parts}) > 1:
-            raise InputError(f"{name}: the arrays {', '.join(wanted)} differ in their number of rows")
+            raise InputError(f"{name}: {', '.join(wanted)} differ in their number of rows")
         return np.hstack(parts)
     usual = [key for key in _ANY_INPUT if key in arrays]
     if len(arrays) == 1:
@@ -104,7 +104,7 @@ def _from_text(content: bytes, name: str) -> Floats:
     try:
         lines = [line for line in content.decode("utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise InputError(f"{name}: neither .npy, .npz nor text with comma-separated rows") from error
+        raise InputError(f"{name}: neither .npy, .npz nor comma-separated text") from error
     if lines and not _is_numeric(lines[0]):
         lines = lines[1:]  # a header
     if not lines:

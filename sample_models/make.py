@@ -2,8 +2,8 @@
 
     python sample_models/make.py [NAME ...]
 
-Needs the extra "samples" (scikit-learn, skl2onnx, torch). Seeds are fixed and one thread is used; other
-versions of the libraries may still give other weights.
+Needs the extra "samples" (scikit-learn, skl2onnx, torch, onnxscript). Seeds are fixed and one
+thread is used; other versions of the libraries may still give other weights.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,14 @@ Made = tuple[onnx.ModelProto, dict[str, Any]]
 
 
 def train_l1(
-    model: torch.nn.Module, x: np.ndarray, y: np.ndarray, loss: torch.nn.Module, l1: float, epochs: int
+    model: torch.nn.Module,
+    x: np.ndarray,
+    y: np.ndarray,
+    loss: torch.nn.Module,
+    l1: float,
+    epochs: int,
 ) -> None:
-    """Adam on the loss, each step followed by the proximal step of `l1` times the sum of all |weight|.
+    """Adam on the loss, each step followed by the proximal step of `l1` times the sum of |weight|.
 
     The proximal step (soft thresholding) is what puts weights at exactly zero.
     """
@@ -54,12 +60,14 @@ def train_l1(
 def dense_relu(*widths: int) -> list[torch.nn.Module]:
     """Linear layers of these widths with a ReLU between any two."""
     layers: list[torch.nn.Module] = []
-    for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+    for narrow, wide in pairwise(widths):
         layers += [torch.nn.Linear(narrow, wide), torch.nn.ReLU()]
     return layers[:-1]
 
 
-def exported(model: torch.nn.Module, example: torch.Tensor, names: tuple[str, str]) -> onnx.ModelProto:
+def exported(
+    model: torch.nn.Module, example: torch.Tensor, names: tuple[str, str]
+) -> onnx.ModelProto:
     """What PyTorch's own exporter writes, for any batch size."""
     batch = torch.export.Dim("batch")
     program = torch.onnx.export(
@@ -95,7 +103,7 @@ def digits() -> Made:
 
 
 def cancer() -> Made:
-    """Breast cancer from 30 measurements: a scikit-learn pipeline with scaler, labels and ZipMap."""
+    """Breast cancer, 30 measurements: a scikit-learn pipeline with scaler, labels and ZipMap."""
     x, y = load_breast_cancer(return_X_y=True)
     x = x.astype(np.float32)
     network = MLPClassifier((24, 16), alpha=1.0, max_iter=400, random_state=SEED)
@@ -106,7 +114,7 @@ def cancer() -> Made:
 
 
 def diabetes_deep() -> Made:
-    """Progression of diabetes: a deep, narrow regressor (6 hidden layers of 16), trained with L1."""
+    """Progression of diabetes: a deep, narrow regressor, 6 hidden layers of 16, trained with L1."""
     x, y = load_diabetes(return_X_y=True)
     x = (x / x.std(axis=0)).astype(np.float32)
     target = ((y - y.mean()) / y.std()).astype(np.float32)[:, None]
@@ -121,9 +129,9 @@ def diabetes_deep() -> Made:
 def thermostat() -> Made:
     """A controller written by hand, with one unit of every kind that leo removes.
 
-    heat = 2 relu(21 - t) - relu(21 - t - 2) with set point 21, for 5 <= t <= 40 and 0 <= humidity <= 1.
-    Units: 0 and 1 as in the formula; 2 is never on (t > 60); 3 is always on (t + 10) and 4 is twice unit
-    3, their effects cancel; 5 is always on and constant (1).
+    heat = 2 relu(21 - t) - relu(21 - t - 2), set point 21, for 5 <= t <= 40, 0 <= humidity <= 1.
+    Units: 0 and 1 as in the formula; 2 is never on (t > 60); 3 is always on (t + 10) and 4 is twice
+    unit 3, their effects cancel; 5 is always on and constant (1).
     """
     first = np.array([[-1, 0], [-1, 0], [1, 0], [1, 0], [2, 0], [0, 0]], dtype=np.float32)
     bias = np.array([21, 19, -60, 10, 20, 1], dtype=np.float32)

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     default="half-ulp",
     show_default=True,
     metavar="X",
-    help="Deviation allowed for each output: absolute, relative to the largest magnitude it attains "
-    "(1e-5r), half-ulp of it, or 0.",
+    help="Deviation allowed for each output: absolute, relative to the largest magnitude that it "
+    "attains (1e-5r), half-ulp of that, or 0.",
 )
 @click.option(
     "--minimize",

@@ -37,7 +37,7 @@ def check_report_options(output: Output, model_out: str | None = None) -> None:
     if path.suffix.lower() not in _REPORT_SUFFIXES:
         raise click.UsageError(f"--report {path}: give a file name that ends in .json")
     if path.is_dir() or not path.resolve().parent.is_dir():
-        raise click.UsageError(f"--report {path}: is a directory, or lies in one that does not exist")
+        raise click.UsageError(f"--report {path}: not a file in a directory that exists")
 
 
 def publish(report: Report, output: Output, model_on_stdout: bool = False) -> None:
@@ -73,9 +73,7 @@ def _print_table(report: Report, stream: TextIO, verbose: bool) -> None:
 
 def in_colour(stream: TextIO) -> bool:
     """Colour only on a terminal that has it, and never against NO_COLOR (no-color.org)."""
-    return (
-        stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _paint(text: str, style: str) -> str:

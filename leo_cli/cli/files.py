@@ -16,7 +16,7 @@ STANDARD = "-"
 
 
 def one_reader_of_stdin(**paths: str | None) -> None:
-    """Raise UsageError when more than one of the named parameters is `-`, or stdin is a terminal."""
+    """Raise UsageError when several of the named parameters are `-`, or stdin is a terminal."""
     readers = [name for name, path in paths.items() if path == STANDARD]
     if len(readers) > 1:
         raise click.UsageError(f"{' and '.join(readers)} cannot both be read from stdin")
@@ -48,8 +48,6 @@ def text_source(path: str) -> Path | str:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise click.UsageError(f"<stdin>: not UTF-8 text ({error.reason})") from error
-
-
 
 
 def check_output(path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leo_cli.cli.files import display_name, binary_source, one_reader_of_stdin, text_source
+from leo_cli.cli.files import binary_source, display_name, one_reader_of_stdin, text_source
 
 if TYPE_CHECKING:
     from leo_cli.cli.options import Search

@@ -1,4 +1,4 @@
-"""The entry point: find the subcommand, run it, and turn every error into one line and an exit code.
+"""The entry point: find the subcommand, run it, turn every error into one line and an exit code.
 
 This is the only place that does so. Subcommands are looked up by name and imported when they are
 used; their modules import click alone, and whatever is heavy only once it is needed.
@@ -136,7 +136,7 @@ def _fail(message: str, code: int, debug: bool) -> int:
 
 
 def _discard_stdout() -> None:
-    """Nobody reads stdout any more: what is still buffered must not fail at the interpreter's exit."""
+    """Nobody reads stdout any more: what is buffered must not fail at the interpreter's exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

@@ -68,7 +68,7 @@ def usable_cores() -> int:
 
 @dataclass(frozen=True)
 class Output:
-    """Where the report goes, and how much is said on the way. progress: None means on a terminal."""
+    """Where the report goes, and how much is said. progress: None means on a terminal only."""
 
     quiet: bool
     verbose: bool
@@ -109,9 +109,7 @@ class Search:
     trust_solver: bool
 
 
-def _names(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[str, ...] | None:
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     if value is None:
         return None
     names = tuple(name.strip() for name in value.split(",") if name.strip())

@@ -1,7 +1,7 @@
-"""Progress of the classification on stderr: the layer at work, units left, and the time they may take.
+"""Progress of the classification on stderr: the layer at work, units left, time they may take.
 
-On a terminal one line that rewrites itself and is gone at the end; elsewhere, when asked for, a plain
-line every few seconds.
+On a terminal one line that rewrites itself and is gone at the end; elsewhere, when asked for, a
+plain line every few seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WIDTH = 79
 def progress_on_stderr(output: Output) -> Iterator[Observer | None]:
     """The observer to hand to the search, None where nothing is to be shown.
 
-    Shown on a terminal unless --quiet or --no-progress says otherwise; elsewhere only with --progress.
+    Shown on a terminal unless --quiet or --no-progress says otherwise; elsewhere with --progress.
     """
     stream = sys.stderr
     terminal = stream.isatty()
@@ -66,7 +66,7 @@ class ProgressLine:
 
 
 def describe(progress: Progress, elapsed: float) -> str:
-    """One line: layer, decider, open units, and the time left if units go on settling at this rate."""
+    """One line: layer, decider, open units, and the time left if units settle at this rate."""
     left = progress.units - progress.settled
     text = (
         f"layer {progress.layer}: {progress.open_in_layer} open, {progress.decider}; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from leo_cli.cli.console import check_report_options, publish
-from leo_cli.cli.files import display_name, binary_source, one_reader_of_stdin
+from leo_cli.cli.files import binary_source, display_name, one_reader_of_stdin
 from leo_cli.cli.inputs import read_problem
 from leo_cli.cli.options import (
     Limits,

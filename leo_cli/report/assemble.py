@@ -1,4 +1,4 @@
-"""From the pipeline's results to the report: every figure is computed here, once, for all its forms."""
+"""From the pipeline's results to the report: every figure is computed here, once for all forms."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The report as a value: frozen dataclasses, and the JSON object that they stand for.
 
-Field names and their order are those of the JSON object; parts that a command does not have are None
-and left out. Infinite bounds become null, as JSON has no infinity.
+Field names and their order are those of the JSON object; parts that a command does not have are
+None and left out. Infinite bounds become null, as JSON has no infinity.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """bit_identical: share of the samples with the same bits in every output. failure: why it did not pass.
-    more: further members of the JSON object."""
+    """bit_identical: share of the samples with the same bits in every output. failure: why it did
+    not pass. more: further members of the JSON object."""
 
     samples: int
     bit_identical: float
@@ -148,9 +148,16 @@ class LatencyReport:
     after: float
 
 
+_ORDER = (
+    *("command", "model", "other", "domain", "layers", "totals", "deciders", "rewrites"),
+    *("before", "after", "compression", "fidelity", "verification", "latency", "output"),
+    *("seconds", "notes"),
+)
+
+
 @dataclass(frozen=True)
 class Report:
-    """Everything that a command found out. seconds: by stage, and `total`. notes: remarks for people."""
+    """Everything that a command found out. seconds: by stage, and `total`. notes: for people."""
 
     command: str
     model: ModelReport
@@ -172,11 +179,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object, in the order of the contract."""
-        order = (
-            "command model other domain layers totals deciders rewrites before after compression "
-            "fidelity verification latency output seconds notes"
-        ).split()
-        values = {key: getattr(self, key) for key in order}
+        values = {key: getattr(self, key) for key in _ORDER}
         head = {"leo_report": REPORT_FORMAT, "leo_version": __version__}
         return head | {key: _plain(v) for key, v in values.items() if v is not None}
 

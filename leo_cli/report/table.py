@@ -48,7 +48,7 @@ def plain(text: str, style: str) -> str:
 def render_table(
     report: Report, signs: Signs = UNICODE, paint: Paint = plain, verbose: bool = False
 ) -> str:
-    """The whole report, lines of at most WIDTH columns (colours not counted), without a last newline."""
+    """The whole report in lines of at most WIDTH columns, colours not counted."""
     table = _Table(signs, paint)
     table.title(report)
     if report.layers:

@@ -1,4 +1,4 @@
-"""The one place where errors become exit codes: one line on stderr, no traceback, stdout untouched."""
+"""The one place where errors become exit codes: one line on stderr, no traceback."""
 
 import os
 import signal

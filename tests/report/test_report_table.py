@@ -1,4 +1,4 @@
-"""The table: never wider than a terminal of 80 columns, in ASCII where need be, and true to the report."""
+"""The table: never wider than 80 columns, ASCII where need be, and true to the report."""
 
 from dataclasses import replace
 
