@@ -17,13 +17,14 @@ SHARED = TESTS.parent.parent / "shared"
 if str(TESTS) not in sys.path:
     sys.path.insert(0, str(TESTS))
 
-_COMMON = {
-    "deadline": None,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
-    "print_blob": True,
-}
-settings.register_profile("default", derandomize=True, max_examples=100, **_COMMON)
-settings.register_profile("campaign", derandomize=False, max_examples=100, **_COMMON)
+settings.register_profile(
+    "default",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    print_blob=True,
+)
+settings.register_profile("campaign", settings.get_profile("default"), derandomize=False)
 settings.load_profile("campaign" if "LEO_TEST_EXAMPLES" in os.environ else "default")
 
 

@@ -154,7 +154,10 @@ def backward(
     # the factor 2 covers the float sums of `error` itself, see rounding.gamma
     total = least + constant
     slack = 2.0 * error + 8.0 * UNIT_ROUNDOFF * (np.abs(least) + np.abs(constant))
-    return Backward(np.nextafter(total - slack, -np.inf), form, tuple(coefficients[:-1]))
+    bound = np.nextafter(total - slack, -np.inf)
+    # a NaN comes from overflow on the way, after which nothing is known
+    bound = np.where(np.isnan(bound), -np.inf, bound)
+    return Backward(bound, form, tuple(coefficients[:-1]))
 
 
 def _least(form: Floats, lower: Floats, upper: Floats) -> Floats:

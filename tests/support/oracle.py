@@ -138,7 +138,7 @@ def domain_cells(domain: Domain) -> Iterator[Cell]:
                 break
             coefficients = [Fraction(c) for c in constraint.coefficients.tolist()]
             row: Row = {i: c for i, c in enumerate(coefficients) if c}
-            rows, _ = _integral([row], [-Fraction(constraint.rhs)], [Fraction(1)] * domain.inputs)
+            rows, _ = _integral([row], [-Fraction(constraint.rhs)], [Fraction(1)] * len(lower))
             excess = [_dot(rows[0], v) for v in cell.vertices]
             cell = _restrict(cell, excess, constraint.op)
         if cell is not None:
@@ -204,7 +204,7 @@ def _choices(
     """Values of the integer and one-hot features, in all combinations that the box allows."""
     options: list[list[dict[int, Fraction]]] = []
     members = {int(i) for group in domain.one_hot for i in group.members}
-    for i in range(domain.inputs):
+    for i in range(len(lower)):
         if domain.integer[i] and i not in members:
             values = range(ceil(lower[i]), floor(upper[i]) + 1)
             options.append([{i: Fraction(v)} for v in values])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -65,67 +66,71 @@ def boxes(draw: Draw, inputs: int, dtype: str) -> tuple[Floats, Floats]:
     for i in range(inputs):
         kind = draw(st.sampled_from(FEATURES))
         start = float(stored([draw(st.sampled_from([0.0, -1.0, 0.5, 1.0, 0.1, -3.0]))], dtype)[0])
-        lower[i], upper[i] = {
+        ends: dict[str, tuple[float, float]] = {
             "unit": (0.0, 1.0),
             "symmetric": (-1.0, 1.0),
-            "decimal": tuple(stored([-0.1, 0.7], dtype)),
+            "decimal": (-0.1, 0.7),
             "quarter": (start, start + 0.25),
             "point": (start, start),
             "thin": (start, beside(start, dtype, upward=True)),
             "thin 0": (0.0, beside(0.0, dtype, upward=True)),
             "wide": (-1e6, 1e6),
-        }[kind]
-    lower, upper = stored(lower, dtype), stored(upper, dtype)
-    return lower, upper
+        }
+        lower[i], upper[i] = ends[kind]
+    return stored(lower, dtype), stored(upper, dtype)
 
 
 @st.composite
-def domains(
+def raw_domains(
     draw: Draw, inputs: int | None = None, dtype: str | None = None, discrete: bool = True
-) -> Domain:
-    """Boxes, and with `discrete` also integer features, one-hot groups and linear constraints.
-
-    Never empty: constraints hold at a point of the domain that is chosen first.
-    """
+) -> dict[str, Any]:
+    """Arguments of Domain: boxes, and with `discrete` also integer features, one-hot groups and
+    linear constraints. Never empty: constraints hold at a point that is chosen first."""
     inputs = draw(st.integers(1, 3)) if inputs is None else inputs
     dtype = draw(st.sampled_from(["float32", "float64"])) if dtype is None else dtype
     lower, upper = draw(boxes(inputs, dtype))
-    domain = Domain(lower, upper, dtype)
-    if not discrete or draw(st.integers(0, 2)) > 0:
-        return domain
-    point = np.array([draw(st.sampled_from([a, b])) for a, b in zip(lower, upper, strict=True)])
     integer = np.zeros(inputs, dtype=bool)
+    raw = {"lower": lower, "upper": upper, "dtype": dtype, "integer": integer}
+    if not discrete or draw(st.integers(0, 2)) > 0:
+        return {**raw, "one_hot": (), "constraints": ()}
+    point = np.array([draw(st.sampled_from(ends)) for ends in zip(lower, upper, strict=True)])
     groups: tuple[OneHot, ...] = ()
     if inputs >= 2 and draw(st.booleans()):
         members = np.arange(draw(st.integers(2, inputs)))
         cold = stored([draw(st.sampled_from([0.0, 0.0, -1.0, -0.3])) for _ in members], dtype)
-        hot = stored(cold + draw(st.sampled_from([1.0, 1.0, 2.5])), dtype)
+        hot = stored(cold + draw(st.sampled_from([1.0, 1.0, 2.5, -1.0])), dtype)
         groups = (OneHot(members, cold, hot),)
-        lower, upper = lower.copy(), upper.copy()
-        lower[members], upper[members] = cold, hot
-        chosen = draw(st.sampled_from(list(members)))
+        lower[members], upper[members] = np.minimum(cold, hot), np.maximum(cold, hot)
+        chosen = draw(st.sampled_from(members.tolist()))
         point[members] = cold
         point[chosen] = hot[chosen]
         if draw(st.integers(0, 3)) == 0:  # the box forbids one member
-            shut = draw(st.sampled_from([i for i in members if i != chosen]))
-            upper[shut] = cold[shut]
+            shut = draw(st.sampled_from([i for i in members.tolist() if i != chosen]))
+            lower[shut] = upper[shut] = cold[shut]
     for i in range(len(groups[0].members) if groups else 0, inputs):
         if draw(st.booleans()):
             integer[i] = True
-            lower[i] = draw(st.integers(-2, 1))
-            upper[i] = lower[i] + draw(st.integers(0, 3))
-            point[i] = draw(st.integers(int(lower[i]), int(upper[i])))
+            least = draw(st.integers(-2, 1))
+            most = least + draw(st.integers(0, 3))
+            point[i] = draw(st.integers(least, most))
+            loose = draw(st.sampled_from([0.0, 0.0, 0.25, 0.75]))  # bounds need not be integers
+            lower[i], upper[i] = least - loose, most + loose
     constraints = []
     for _ in range(draw(st.integers(0, 2))):
-        coefficients = np.array(
-            [draw(st.sampled_from([-1.0, 0.0, 1.0, 2.0])) for _ in range(inputs)]
-        )
-        value = sum(Fraction(c) * Fraction(x) for c, x in zip(coefficients, point, strict=True))
+        row = [draw(st.sampled_from([-1.0, 0.0, 1.0, 2.0])) for _ in range(inputs)]
+        value = sum(Fraction(c) * Fraction(x) for c, x in zip(row, point.tolist(), strict=True))
         op = draw(st.sampled_from(["<=", "<=", "=="]))
         rhs = float(value) + (draw(st.sampled_from([0.0, 0.5, 1.0])) if op == "<=" else 0.0)
-        if Fraction(rhs) >= value and (op == "<=" or Fraction(rhs) == value):
-            constraints.append(LinearConstraint(coefficients, op, rhs))
-    return Domain(lower, upper, dtype, integer, groups, tuple(constraints))
+        if rhs == value or (op == "<=" and rhs > value):
+            constraints.append(LinearConstraint(np.array(row), op, rhs))
+    return {**raw, "one_hot": groups, "constraints": tuple(constraints)}
+
+
+def domains(
+    inputs: int | None = None, dtype: str | None = None, discrete: bool = True
+) -> st.SearchStrategy[Domain]:
+    """Domains made of `raw_domains`."""
+    return raw_domains(inputs, dtype, discrete).map(lambda raw: Domain(**raw))
 
 
 @st.composite
@@ -191,7 +196,7 @@ def _planted(draw: Draw, network: Network, domain: Domain) -> Network:
         low, high = ranges.range(k, j)
         if kind == "free" or max(abs(low), abs(high)) > 2**100:
             continue
-        target = {"max": -high, "min": -low, "inside": -(low + high) / 2}.get(kind.split()[-1])
+        target = {"max": -high, "min": -low, "inside": -(low + high) / 2}[kind.split()[-1]]
         value = float(stored([float(target)], network.dtype)[0])
         if kind.startswith(("above", "below")):
             value = beside(value, network.dtype, upward=kind.startswith("above"))
@@ -219,7 +224,7 @@ def networks_on(
         network = replace(network, layers=(*network.layers, layer))
         if plant:
             network = _planted(draw, network, domain)
-    outputs = (hidden + 1,)
+    outputs: tuple[int, ...] = (hidden + 1,)
     if not is_chain and draw(st.integers(0, 3)) == 0:
         outputs = (draw(st.integers(1, hidden)), hidden + 1)
     return replace(network, outputs=outputs)
