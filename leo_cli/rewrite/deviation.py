@@ -102,6 +102,30 @@ def effect(subject: Subject, change: Perturbation) -> Effect:
     return Effect(tuple(low), tuple(high), np.concatenate(parts))
 
 
+def sensitivity(subject: Subject, into: Mapping[int, Floats]) -> Floats:
+    """(components, m) how much the outputs can feel of each number of a small eps: |C| + R of the outputs.
+
+    With the phases as they are before the change, so an estimate for search, not a bound.
+    """
+    network = subject.network
+    behind: dict[int, _Jacobian] = {}
+    for k, layer in enumerate(network.layers):
+        jacobian = _affine(layer, behind, into.get(k))
+        if jacobian is None:
+            continue
+        if layer.relu:
+            jacobian = _through_relu(jacobian, subject.lower[k] >= 0, subject.upper[k] <= 0)
+        behind[k + 1] = jacobian
+    columns = _columns(behind, next(iter(into.values()), None))
+    parts = [np.zeros((0, columns))]
+    for node in network.outputs:
+        if node in behind:
+            parts.append(np.abs(behind[node].center) + behind[node].radius)
+        else:
+            parts.append(np.zeros((network.width(node), columns)))
+    return np.concatenate(parts)
+
+
 def _affine(
     layer: Layer, behind: Mapping[int, _Jacobian], direct: Floats | None
 ) -> _Jacobian | None:
@@ -109,7 +133,7 @@ def _affine(
     reached = [t for t in layer.terms if t.source in behind]
     if not reached and direct is None:
         return None
-    columns = len(direct[0]) if direct is not None and len(direct) else _columns(behind, direct)
+    columns = _columns(behind, direct)
     center = np.zeros((layer.width, columns)) if direct is None else direct
     size = np.abs(center)
     radius = np.zeros((layer.width, columns))
@@ -128,9 +152,9 @@ def _affine(
 
 
 def _columns(behind: Mapping[int, _Jacobian], direct: Floats | None) -> int:
-    for jacobian in behind.values():
-        return int(jacobian.center.shape[1])
-    return 0 if direct is None else int(direct.shape[1])
+    if direct is not None:
+        return int(direct.shape[1])
+    return next((int(jacobian.center.shape[1]) for jacobian in behind.values()), 0)
 
 
 def _through_relu(jacobian: _Jacobian, on: Bools, off: Bools) -> _Jacobian:

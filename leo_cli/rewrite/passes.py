@@ -22,6 +22,7 @@ from leo_cli.rewrite.constant_units import constant_units
 from leo_cli.rewrite.cost import Cost
 from leo_cli.rewrite.drop_inactive import drop_inactive
 from leo_cli.rewrite.drop_unread import drop_unread
+from leo_cli.rewrite.product_rank import product_rank
 from leo_cli.rewrite.subject import LayerRewrite, Refusal, Rewrite, Subject, subject_of
 from leo_cli.rewrite.tolerance import Tolerance, allowance
 from leo_cli.stability.verdict import StabilityMap
@@ -30,6 +31,7 @@ ORDER: tuple[tuple[str, LayerRewrite], ...] = (
     ("drop_inactive", drop_inactive),
     ("drop_unread", drop_unread),
     ("constant_units", constant_units),
+    ("product_rank", product_rank),
 )
 REWRITES = tuple(name for name, _ in ORDER)
 

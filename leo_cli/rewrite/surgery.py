@@ -188,3 +188,24 @@ def unique_name(network: Network, wanted: str) -> str:
 def concatenated(matrices: Sequence[Floats], rows: int) -> Floats:
     """Side by side; (rows, 0) if there are none."""
     return np.concatenate([np.zeros((rows, 0)), *matrices], axis=1)
+
+
+def joined(first: Layer, second: Layer) -> Layer:
+    """Two layers over the same sources as one, the units of `first` before those of `second`."""
+    if second.width == 0:
+        return first
+    terms = tuple(
+        Term(a.source, Dense(np.concatenate([dense(a.map), dense(b.map)])))
+        for a, b in zip(first.terms, second.terms, strict=True)
+    )
+    errors = [
+        np.zeros(part.width) if part.bias_error is None else part.bias_error
+        for part in (first, second)
+    ]
+    return replace(
+        first,
+        terms=terms,
+        bias=np.concatenate([first.bias, second.bias]),
+        origin=np.concatenate([first.origin, second.origin]),
+        bias_error=None if first.bias_error is None else np.concatenate(errors),
+    )

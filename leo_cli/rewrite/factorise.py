@@ -1,0 +1,127 @@
+"""Low-rank factors of a product, in stored numbers, for the product rank.
+
+Given M = N W (rows of W: what units pass on; N: what their readers make of it) find P Q close to M over the
+domain, with few columns in P, all entries numbers of the stored type. "Close" is measured with weights: row i of the
+residual counts w_i (what the outputs feel of reader i), column n counts rho_n (half the range of input n): the centre of
+every residual goes into a bias, only its variation over the domain counts.
+
+1. t original rows B of W as a basis, chosen greedily by how much of the weighted M they explain after what the
+   chosen ones explain (orthogonal matching pursuit, a pivoted QR with a target; Golub & Van Loan, section 5.4.2). They are
+   stored exactly. P_1 = fl(argmin || (P_1 W_B - M) rho ||), rounded.
+2. The residual E = M - P_1 W_B holds the tail of M *and the rounding of P_1*; its leading singular directions become
+   s further rows. Their own rounding is relative to E, about 2**-24 of it in float32, hence negligible: precision is bought
+   with a unit only where rounding matters (an iterative refinement, with units).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from leo_cli.arrays import Floats, Ints
+from leo_cli.rewrite.arithmetic import stored
+
+_INDEPENDENT = (
+    1e-7  # a row whose part outside the basis is relatively smaller than this adds only noise
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """target: (readers, inputs) M. rows: (units, inputs) W. weight: (readers,) w. reach: (inputs,) rho.
+    pivots: the order in which rows of W enter the basis, best first."""
+
+    target: Floats
+    rows: Floats
+    weight: Floats
+    reach: Floats
+    dtype: str
+    pivots: Ints
+    singular: Floats
+
+
+@dataclass(frozen=True)
+class Basis:
+    """t rows of W, and the singular directions of what they leave.
+
+    chosen: (t,) rows of W. factor: (readers, t) P_1. left: (readers, d), right: (d, inputs): the outer
+    products of what further units would take, the largest first."""
+
+    chosen: Ints
+    factor: Floats
+    left: Floats
+    right: Floats
+
+
+def prepare(target: Floats, rows: Floats, weight: Floats, reach: Floats, dtype: str) -> Task:
+    """The task with its pivots and the weighted singular values of its target."""
+    weight = np.maximum(weight, 1e-9 * weight.max(initial=1e-300))
+    scaled = weight[:, None] * target * reach
+    singular = np.asarray(np.linalg.svd(scaled, compute_uv=False), dtype=np.float64)
+    pivots = _pivots(scaled, rows * reach)
+    return Task(target, rows, weight, reach, dtype, pivots, singular)
+
+
+def _pivots(target: Floats, rows: Floats) -> Ints:
+    """Greedy order of the rows; those that depend on chosen ones are left out."""
+    residual, candidates = target.copy(), rows.copy()
+    sizes = np.linalg.norm(rows, axis=1)
+    chosen: list[int] = []
+    for _ in range(min(rows.shape)):
+        norms = np.linalg.norm(candidates, axis=1)
+        usable = norms > _INDEPENDENT * sizes
+        usable[chosen] = False
+        if not usable.any():
+            break
+        directions = candidates / np.where(usable, norms, 1.0)[:, None]
+        gain = np.where(usable, np.linalg.norm(residual @ directions.T, axis=0), -1.0)
+        best = int(np.argmax(gain))
+        chosen.append(best)
+        q = directions[best]
+        residual = residual - np.outer(residual @ q, q)
+        candidates = candidates - np.outer(candidates @ q, q)
+        candidates = candidates - np.outer(candidates @ q, q)  # twice is enough (Kahan)
+    return np.array(chosen, dtype=np.int64)
+
+
+def basis(task: Task, count: int) -> Basis:
+    """The first `count` pivots, their factor, and the directions of the rest."""
+    chosen = np.sort(task.pivots[:count])
+    rows = task.rows[chosen]
+    factor = np.zeros((len(task.target), len(chosen)))
+    if len(chosen):
+        solution = np.linalg.lstsq((rows * task.reach).T, (task.target * task.reach).T, rcond=None)
+        factor = stored(np.asarray(solution[0].T), task.dtype)
+    residual = task.target - factor @ rows
+    reach = np.where(task.reach > 0, task.reach, 1.0)
+    left, size, right = np.linalg.svd(
+        task.weight[:, None] * residual * task.reach, full_matrices=False
+    )
+    return Basis(chosen, factor, left * size / task.weight[:, None], right / reach)
+
+
+def extension(task: Task, start: Basis, count: int) -> tuple[Floats, Floats]:
+    """P_2 (readers, count) and Q_2 (count, inputs) of the `count` leading directions, stored."""
+    left, right = start.left[:, :count], start.right[:count]
+    up = np.abs(left).max(axis=0, initial=0.0)
+    down = np.abs(right).max(axis=1, initial=0.0)
+    # both factors of similar size, by a power of two that is exact
+    balance = np.where((up > 0) & (down > 0), up / np.where(down > 0, down, 1.0), 1.0)
+    scale = np.exp2(np.round(0.5 * np.log2(balance)))
+    second = stored(right * scale[:, None], task.dtype)
+    # the stored row has turned a little: its best factor again, with the reach as metric
+    norms = ((second * task.reach) ** 2).sum(axis=1)
+    whole = start.left @ start.right
+    first = (whole * task.reach**2) @ second.T / np.where(norms > 0, norms, 1.0)
+    return stored(first, task.dtype), second
+
+
+def starts(task: Task) -> tuple[int, ...]:
+    """Numbers of original rows worth trying: as many as there are singular values above each power of 16."""
+    top = min(len(task.pivots), len(task.singular))
+    if top == 0:
+        return (0,)
+    steps = task.singular[0] * 16.0 ** -np.arange(16.0)
+    counts = {int((task.singular > step).sum()) for step in steps}
+    return tuple(sorted({0, top, *(min(count, top) for count in counts)}))
