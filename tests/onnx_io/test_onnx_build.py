@@ -1,5 +1,7 @@
 """A built model computes what its arrays say, and equal arrays give equal bytes."""
 
+from itertools import pairwise
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -12,7 +14,7 @@ FLOAT32 = np.float32
 
 def arrays(widths: tuple[int, ...], seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     rng = np.random.default_rng(seed)
-    pairs = list(zip(widths[:-1], widths[1:], strict=True))
+    pairs = list(pairwise(widths))
     weights = [rng.normal(size=(b, a)).astype(FLOAT32) for a, b in pairs]
     return weights, [rng.normal(size=b).astype(FLOAT32) for _, b in pairs]
 

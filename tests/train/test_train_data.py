@@ -1,4 +1,4 @@
-"""Reading training data: what is read is what was written, and bad data is refused with its place."""
+"""Reading training data: what is read is what was written; bad data is refused with its place."""
 
 import gzip
 import io
@@ -198,7 +198,7 @@ def test_ragged_rows_in_an_npz_are_refused() -> None:
 def test_a_truncated_npz_is_refused() -> None:
     content = bytearray(npz_bytes(x=np.ones((30, 2)), y=np.arange(30)))
     content[150:300] = bytes(150)
-    with pytest.raises(InputError, match="^d: "):
+    with pytest.raises(InputError, match=r"^d: "):
         read_data(bytes(content), name="d")
 
 

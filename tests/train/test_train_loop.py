@@ -148,7 +148,7 @@ def test_every_epoch_is_observed() -> None:
 
 def test_divergence_is_an_error_with_a_way_out() -> None:
     data = ramp()
-    with pytest.raises(InputError, match="diverged.*--lr"):
+    with pytest.raises(InputError, match=r"diverged.*--lr"):
         trained(data, replace(SMALL, rate=1e6, schedule="constant"))
 
 
