@@ -19,8 +19,9 @@ from functools import cached_property
 import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints, frozen
-from leo_cli.domain import feasible, linear_form, membership, sampling
+from leo_cli.domain import feasible, halfspaces, linear_form, membership, sampling
 from leo_cli.domain.grid import FLOAT_TYPES
+from leo_cli.domain.halfspaces import HalfSpaces
 from leo_cli.domain.parts import LinearConstraint, OneHot
 from leo_cli.errors import DomainError
 
@@ -183,6 +184,16 @@ class Domain:
         towards the inside until they satisfy linear constraints. Raises DomainError if none can be
         shown."""
         return sampling.corners(self, count, rng)
+
+    @cached_property
+    def half_spaces(self) -> HalfSpaces:
+        """The linear constraints as G x <= h, for searches (halfspaces.py)."""
+        return halfspaces.half_spaces(self)
+
+    @cached_property
+    def grid_bounds(self) -> tuple[Floats, Floats]:
+        """(inputs,) each: the least and the greatest numbers of `dtype` within the bounds."""
+        return sampling.grid_bounds(self)
 
     @cached_property
     def _feasible_point(self) -> Floats:

@@ -17,7 +17,7 @@ import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.domain import sampling
-from leo_cli.domain.halfspaces import HalfSpaces, half_spaces
+from leo_cli.domain.halfspaces import HalfSpaces
 from leo_cli.domain.parts import OneHot
 from leo_cli.domain.simplex import LinearSystem, Row, SearchLimitError, Work
 from leo_cli.errors import DomainError
@@ -43,7 +43,7 @@ def search(domain: Domain) -> Floats:
 
 def _exact_search(domain: Domain, start: Floats) -> Floats:
     """The point found; features that no constraint touches are those of `start`."""
-    spaces = half_spaces(domain)
+    spaces = domain.half_spaces
     work = Work(_EFFORT)
     found: Values | None = None
     try:

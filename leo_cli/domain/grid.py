@@ -72,7 +72,7 @@ def round_down(values: Sequence[Fraction], dtype: str) -> Floats:
     range."""
     double = _floats(values)
     near = on_grid(double, dtype)
-    too_high = near > double
+    too_high = (near > double) | np.isposinf(near)  # every value is finite
     known: dict[int, bool] = {}
     for i in np.flatnonzero((near == double) & np.isfinite(near)).tolist():
         key = id(values[i])

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from leo_cli.domain.place import Place, quoted
 
-_DIGITS = 400  # of a number, and decimal exponents up to this size
+_LONGEST = 800  # digits of a number, and the largest decimal exponent
 _NUMBER = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d+))?")
 
 
@@ -85,16 +85,16 @@ def kind(value: Json) -> str:
 def exact(text: str) -> Fraction | None:
     """The value of a decimal number as written; None if it is no number or too long to handle."""
     match = _NUMBER.fullmatch(text)
-    if match is None or len(text) > 3 * _DIGITS:
+    if match is None or len(text) > 2 * _LONGEST:
         return None
     sign, whole, part, power = match.groups()
     digits = whole + (part or "")
-    if not digits or len(digits) > 2 * _DIGITS:
+    if not digits or len(digits) > _LONGEST:
         return None
     if power is not None and len(power.lstrip("+-0")) > 4:
         return None
     exponent = int(power or "0") - len(part or "")
-    if abs(exponent) > 2 * _DIGITS:
+    if abs(exponent) > _LONGEST:
         return None
     value = Fraction(int(digits)) * Fraction(10) ** exponent
     return -value if sign == "-" else value
@@ -107,7 +107,7 @@ def number(value: Json, place: Place) -> Fraction:
         if result is None:
             raise place.error(
                 f"the number {quoted(str(value))[1:-1]} is too long or out of range; "
-                "numbers have at most 400 digits and exponents from -400 to 400"
+                f"numbers have at most {_LONGEST} digits and exponents up to {_LONGEST}"
             )
         return result
     if isinstance(value, NotFinite):

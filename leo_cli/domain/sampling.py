@@ -15,7 +15,7 @@ import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.domain.grid import grid_down, grid_up, on_grid
-from leo_cli.domain.halfspaces import HalfSpaces, continuous, half_spaces
+from leo_cli.domain.halfspaces import HalfSpaces, continuous
 
 if TYPE_CHECKING:
     from leo_cli.domain.domain import Domain
@@ -57,7 +57,7 @@ def corners(domain: Domain, count: int, rng: np.random.Generator) -> Floats:
     moved = project(domain, points)
     good = domain.contains(moved)
     # otherwise: from an inner point as far towards the corner as the half-spaces allow
-    spaces, moving = half_spaces(domain), continuous(domain)
+    spaces, moving = domain.half_spaces, continuous(domain)
     start = inner[~good]
     direction = np.where(moving, points[~good] - start, 0.0)
     reached = onto_grid(domain, start + _reach(spaces, start, direction)[:, None] * direction)
@@ -86,14 +86,15 @@ def uniform(domain: Domain, count: int, rng: np.random.Generator) -> Floats:
 
 def project(domain: Domain, points: Floats) -> Floats:
     """(m, inputs) -> (m, inputs); see Domain.project."""
-    middle = domain.lower / 2 + domain.upper / 2
-    moved = np.where(np.isnan(points), middle, points)
-    np.clip(moved, domain.lower, domain.upper, out=moved)
+    moved = np.clip(points, domain.lower, domain.upper)
+    unknown = np.isnan(moved)
+    if unknown.any():
+        moved = np.where(unknown, domain.lower / 2 + domain.upper / 2, moved)
     if domain.constraints and len(points):
         if len(points) > _BATCH:
             parts = [points[k : k + _BATCH] for k in range(0, len(points), _BATCH)]
             return np.vstack([project(domain, part) for part in parts])
-        spaces = half_spaces(domain)
+        spaces = domain.half_spaces
         everything = np.ones(domain.inputs, dtype=bool)
         discrete = domain.integer.any() or bool(domain.one_hot)
         if discrete:
@@ -108,12 +109,18 @@ def project(domain: Domain, points: Floats) -> Floats:
 def onto_grid(domain: Domain, points: Floats) -> Floats:
     """Rounded to the type and kept inside the box; a feature whose box holds no number of the type
     (after `sub_box`) keeps its bound."""
+    rounded = on_grid(points, domain.dtype)
+    np.clip(rounded, *domain.grid_bounds, out=rounded)
+    for group, _ in domain.groups:
+        rounded[:, group.members] = points[:, group.members]
+    return rounded
+
+
+def grid_bounds(domain: Domain) -> tuple[Floats, Floats]:
+    """The bounds rounded inward to the type; both are the lower bound where that leaves nothing."""
     low, high = grid_up(domain.lower, domain.dtype), grid_down(domain.upper, domain.dtype)
     empty = low > high
-    low, high = np.where(empty, domain.lower, low), np.where(empty, domain.lower, high)
-    rounded = on_grid(points, domain.dtype)
-    np.clip(rounded, low, high, out=rounded)
-    return rounded
+    return np.where(empty, domain.lower, low), np.where(empty, domain.lower, high)
 
 
 def _choose_hot(domain: Domain, points: Floats, rng: np.random.Generator) -> None:
@@ -147,7 +154,7 @@ def _alternate(domain: Domain, spaces: HalfSpaces, points: Floats, moving: Bools
     Half-spaces are aimed at their target, and left alone from half of the way to it on. A feature
     at a bound that it would have to cross stays.
     """
-    directions = np.where(moving, spaces.G, 0.0)
+    rows = [(np.flatnonzero(row), row) for row in spaces.G * moving]
     enough = (spaces.h - spaces.target) / 2
     at = np.arange(len(points))
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
@@ -157,14 +164,16 @@ def _alternate(domain: Domain, spaces: HalfSpaces, points: Floats, moving: Bools
             if len(at) == 0:
                 return
             x = points[at]
-            for row, direction, target in zip(spaces.G, directions, spaces.target, strict=True):
-                stuck = ((direction > 0) & (x <= domain.lower)) | (
-                    (direction < 0) & (x >= domain.upper)
-                )
+            for k, (used, row) in enumerate(rows):
+                excess = x @ spaces.G[k] - spaces.target[k]
+                over = np.flatnonzero(excess > 0)
+                part, direction = x[np.ix_(over, used)], row[used]
+                low, high = domain.lower[used], domain.upper[used]
+                stuck = np.where(direction > 0, part <= low, part >= high)
                 useful = np.where(stuck, 0.0, direction)
-                step = np.maximum(x @ row - target, 0.0) / (useful @ direction)
-                x -= np.where(np.isfinite(step), step, 0.0)[:, None] * useful
-                np.clip(x, domain.lower, domain.upper, out=x)
+                step = excess[over] / (useful @ direction)
+                part -= np.where(np.isfinite(step), step, 0.0)[:, None] * useful
+                x[np.ix_(over, used)] = np.clip(part, low, high)
             points[at] = x
 
 
@@ -180,7 +189,7 @@ def _reach(spaces: HalfSpaces, start: Floats, direction: Floats) -> Floats:
 def _walk(domain: Domain, points: Floats, count: int, rng: np.random.Generator) -> Floats:
     """(>= count, inputs): the points given and feasible points of random walks from them."""
     start = points if len(points) else domain.feasible_point()[None, :]
-    spaces, moving = half_spaces(domain), continuous(domain)
+    spaces, moving = domain.half_spaces, continuous(domain)
     flat = _orthonormal(spaces.G[spaces.thin] * moving)
     found, total = [start], len(start)
     here = start[rng.integers(len(start), size=min(_WALKERS, count))]
@@ -210,7 +219,9 @@ def _room(domain: Domain, spaces: HalfSpaces, here: Floats, direction: Floats) -
     """(m,) how far a walk may go: to the box's bounds and the half-spaces that are not thin."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         bound = np.where(direction > 0, domain.upper, domain.lower)
-        to_box = np.where(direction != 0, (bound - here) / direction, np.inf).min(axis=1)
+        to_box = np.where(direction != 0, (bound - here) / direction, np.inf).min(
+            axis=1, initial=np.inf
+        )
         wide = ~spaces.thin
         speed = direction @ spaces.G[wide].T
         room = np.maximum(spaces.target[wide] - here @ spaces.G[wide].T, 0.0)

@@ -56,7 +56,7 @@ def read_vnnlib(text: str, inputs: Sequence[TensorSpec], place: Place) -> ExactD
     """Raises DomainError."""
     result = ExactDomain.blank(inputs, place)
     reader = _Reader(place, result)
-    regions = []
+    asserted = []
     for form in parse(text, place):
         here = place.at(f"line {form.line}")
         if form.head in ("declare-const", "declare-fun"):
@@ -64,7 +64,7 @@ def read_vnnlib(text: str, inputs: Sequence[TensorSpec], place: Place) -> ExactD
         elif form.head == "assert":
             if len(form.parts) != 2:
                 raise here.error("assert takes one formula")
-            regions.append(reader.region(form.parts[1], True, here))
+            asserted.append((form.parts[1], here))
         elif form.head not in _SILENT:
             raise here.error(
                 f"unknown command {quoted(form.head)}; leo reads VNN-LIB 1.0: "
@@ -76,7 +76,9 @@ def read_vnnlib(text: str, inputs: Sequence[TensorSpec], place: Place) -> ExactD
             f"declares {len(declared)} inputs X_i, the model has {result.size} input features; "
             "use the property of this model"
         )
-    everything = _both(regions)
+    everything = reader.conjunction(asserted)
+    reader.known = everything  # cases that contradict the other assertions now count as empty
+    everything = reader.conjunction(asserted)
     if everything.empty:
         raise place.error("the domain is empty: no case of the property allows any input")
     for i, (low, high) in everything.bounds.items():
@@ -87,11 +89,12 @@ def read_vnnlib(text: str, inputs: Sequence[TensorSpec], place: Place) -> ExactD
 
 
 class _Reader:
-    """Evaluates formulas to regions."""
+    """Evaluates formulas to regions. known: a region that the whole property is within."""
 
     def __init__(self, place: Place, result: ExactDomain) -> None:
         self.result = result
         self.place = place
+        self.known = _Region()
         self.declared: set[str] = set()
         self.declared_inputs: set[int] = set()
 
@@ -107,6 +110,9 @@ class _Reader:
         self.declared.add(match[0])
         if match[1] == "X":
             self.declared_inputs.add(int(match[2]))
+
+    def conjunction(self, asserted: list[tuple[Form | str, Place]]) -> _Region:
+        return _both([self.region(formula, True, place) for formula, place in asserted])
 
     def region(self, formula: Form | str, positive: bool, place: Place) -> _Region:
         """The region of a formula, or of its negation."""
@@ -131,8 +137,9 @@ class _Reader:
         )
 
     def _either(self, cases: list[_Region]) -> _Region:
-        """The hull of the cases that are not empty."""
-        alive = [case for case in cases if not case.empty]
+        """The hull of the cases that are not empty, as far as is known."""
+        known = _Region(self.known.bounds)
+        alive = [case for case in cases if not _both([known, case]).empty]
         if len(alive) <= 1:
             return alive[0] if alive else _Region(empty=True)
         if any(case.linear for case in alive) and _DROPPED not in self.result.notes:
