@@ -64,18 +64,17 @@ class Dataset:
         )
 
     def bounds(self, margin: float = 0.0) -> tuple[Floats32, Floats32]:
-        """(lower, upper), (features,) each: the format's range, or the least and largest value
-        seen,
-
-        moved outward by `margin` times the width of each feature's range.
+        """(lower, upper), (features,) each: the range of the format; without one, the least and
+        largest value seen, moved outward by `margin` times their distance.
         """
         if self.range is not None:
             low, high = self.range
             size = self.x.shape[1]
             return np.full(size, low, dtype=np.float32), np.full(size, high, dtype=np.float32)
         lower, upper = self.x.min(axis=0), self.x.max(axis=0)
-        pad = np.float32(margin) * (upper - lower)
-        return lower - pad, upper + pad
+        with np.errstate(over="ignore", invalid="ignore"):
+            pad = np.float32(margin) * (upper - lower)
+            return lower - pad, upper + pad
 
 
 def make_dataset(

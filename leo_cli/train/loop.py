@@ -62,6 +62,8 @@ class Trained:
 
 Observer = Callable[[Epoch], None]
 
+SMALLEST_SPREAD = 1e-30  # of a feature that is scaled: its reciprocal must be a float32
+
 
 def train(
     training: Dataset,
@@ -104,8 +106,7 @@ def score(model: Perceptron, data: Dataset) -> float:
 
 
 def normalization(x: Floats32, kind: str) -> tuple[Floats32 | None, Floats32 | None]:
-    """(offset, scale), (features,) each, so that (x - offset) * scale is standardised or in [0,
-    1].
+    """(offset, scale), (features,) each: (x - offset) * scale is standardised, or in [0, 1].
 
     A constant feature is only shifted, to 0.
     """
@@ -116,7 +117,7 @@ def normalization(x: Floats32, kind: str) -> tuple[Floats32 | None, Floats32 | N
     else:
         offset, spread = x.min(axis=0).astype(np.float64), np.ptp(x, axis=0).astype(np.float64)
     constant = np.ptp(x, axis=0) == 0
-    scale = 1.0 / np.where(constant | (spread == 0), 1.0, spread)
+    scale = 1.0 / np.where(constant | (spread < SMALLEST_SPREAD), 1.0, spread)
     offset = np.where(constant, x[0].astype(np.float64), offset)
     return offset.astype(np.float32), scale.astype(np.float32)
 
@@ -160,7 +161,7 @@ class _Run:
                 self._fix_pattern()
             best, waited, kept = math.inf, 0, self._state()
             for past in range(length):
-                loss = self._epoch(len(history) + 1, past, length)
+                loss = self._epoch(past, length)
                 epoch, objective = self._measure(len(history) + 1, loss)
                 history.append(epoch)
                 if observer is not None:
@@ -217,7 +218,7 @@ class _Run:
         loss: torch.Tensor = measure(outputs, y)
         return loss
 
-    def _epoch(self, number: int, past: int, length: int) -> float:
+    def _epoch(self, past: int, length: int) -> float:
         """One pass over the samples; the mean loss of its batches, without penalties."""
         torch = self.torch
         options = self.options
@@ -236,10 +237,6 @@ class _Run:
             with torch.no_grad():
                 self._step(list(gradients), self._rate((past + batch / batches) / length))
             total += float(loss.detach())
-        if not math.isfinite(total):
-            raise InputError(
-                f"training diverged in epoch {number}: lower --lr {options.rate}, or --normalize"
-            )
         return total / batches
 
     def _step(self, gradients: list[torch.Tensor], rate: float) -> None:
@@ -278,6 +275,11 @@ class _Run:
         model = self._export()
         with self.torch.no_grad():
             held_out_loss = float(self._loss(self._forward(self.measured[0]), self.measured[1]))
+        if not math.isfinite(loss + held_out_loss):
+            raise InputError(
+                f"training diverged in epoch {number}: lower --lr {self.options.rate}, "
+                "or --normalize the features"
+            )
         epoch = Epoch(
             epoch=number,
             loss=loss,
@@ -291,7 +293,7 @@ class _Run:
 
     def _export(self) -> Perceptron:
         """The network as arrays; a regression's last layer undoes the scaling of the targets."""
-        weights = [weight.detach().numpy().copy() for weight in self.weights]
+        weights = [weight.detach().numpy() + np.float32(0) for weight in self.weights]  # no -0.0
         biases = [bias.detach().numpy().copy() for bias in self.biases]
         if not self.classify:
             std, mean = self.target_std, self.target_mean

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from leo_cli.errors import InputError
 from leo_cli.train.dataset import Dataset, Floats32, split
 from leo_cli.train.loop import Observer, Trained, import_torch, train
@@ -55,6 +57,8 @@ def run(
         raise InputError(f"--margin {margin}: must be a finite number, 0 or more")
     training, held_out = split(data, options.val_split, options.seed)
     box = data.bounds(margin)
+    if not np.isfinite(box).all():
+        raise InputError(f"--margin {margin}: the widened bounds are no longer finite float32")
     found = None
     if search_factors is None:
         trained = train(training, held_out, options, box, observer)
