@@ -110,12 +110,10 @@ def recipes(epochs: int, isa: bool) -> list[Recipe]:
 
 
 def leo_rules_connections(network: Network, stability: StabilityMap) -> int:
-    """Connections that remain after the rules of LEO's Algorithm 1 alone, for a chain of dense
-    layers.
+    """Connections that remain after the rules of LEO's Algorithm 1 alone, for a dense chain.
 
     Stably inactive units go; of the stably active ones as many stay as their rows have rank; a
-    layer of only stably active units is folded into the next where that makes the network
-    smaller.
+    layer of only stably active units is folded into the next where it pays.
     """
     widths = [network.inputs]
     foldable = [False]

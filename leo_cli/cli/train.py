@@ -214,8 +214,7 @@ def command(
     margin: float,
     **options: Any,
 ) -> int:
-    """Train a dense ReLU classifier or regressor on DATA so that `leo compress` can make it
-    small.
+    """Train a dense ReLU classifier or regressor on DATA that `leo compress` can make small.
 
     DATA: .npz with x and y, .csv with a header, IDX files (a folder, or one file and --labels);
     '-' is stdin. Writes OUT.onnx, OUT.bounds.json (the range of the data) and OUT.train.json (a

@@ -26,8 +26,7 @@ class Dataset:
 
     classes: names of the classes, in the order of the indices; empty for a regression.
     features: names of the features. range: (lower, upper) where the format itself limits every
-    feature (bytes of an image), else None. source: the file or folder. sha256: hash of its
-    content.
+    feature (bytes of an image), else None. source: the file or folder. sha256: of its content.
     """
 
     x: Floats32
@@ -72,6 +71,8 @@ class Dataset:
             size = self.x.shape[1]
             return np.full(size, low, dtype=np.float32), np.full(size, high, dtype=np.float32)
         lower, upper = self.x.min(axis=0), self.x.max(axis=0)
+        if margin == 0:
+            return lower, upper
         with np.errstate(over="ignore", invalid="ignore"):
             pad = np.float32(margin) * (upper - lower)
             return lower - pad, upper + pad
@@ -125,8 +126,9 @@ def make_dataset(
 
 
 def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | None]:
-    """(training, held out), at random; None where `share` is 0. Raises InputError if too few
-    remain.
+    """(training, held out), at random; None where `share` is 0.
+
+    Raises InputError if too few samples remain.
     """
     if share == 0:
         return dataset, None

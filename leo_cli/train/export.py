@@ -79,9 +79,7 @@ def _exact(values: Floats32) -> str:
 
 
 def report_json(run: Run, output: str, content: bytes, bounds: str | None) -> dict[str, Any]:
-    """The training report. output: path of the model; content: its bytes; bounds: path of its
-    bounds.
-    """
+    """The training report. output, bounds: paths of what was written. content: of the model."""
     model = run.trained.model
     size = size_estimate(model, *run.box)
     parts = {"training": run.training, "held_out": run.held_out, "test": run.test}

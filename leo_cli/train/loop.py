@@ -35,12 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Epoch:
-    """loss: mean over the epoch's batches, without penalties. held_out_loss, score: after the
-    epoch.
+    """loss: mean over the epoch's batches, without penalties. held_out_loss: after it.
 
     score: accuracy, or R^2 for a regression, on the held-out samples (the training samples where
-    none are held out). stable: share of units stable by interval bounds. nonzero: share of the
-    weights.
+    none are held out). stable: share of units stable by interval bounds. nonzero: share
+    of the weights.
     """
 
     epoch: int
@@ -313,8 +312,7 @@ def _target_scale(data: Dataset) -> tuple[Any, Any]:
 
 @contextmanager
 def _reproducible(torch: Any, threads: int) -> Iterator[None]:
-    """Deterministic algorithms on a fixed number of threads; the caller's settings come back
-    after.
+    """Deterministic algorithms on a fixed number of threads; then the caller's settings again.
 
     Denormals are flushed: momenta of weights with no gradient decay into them, and they are slow.
     """

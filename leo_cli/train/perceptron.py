@@ -64,10 +64,9 @@ class Size:
 def interval_bounds(
     model: Perceptron, lower: Floats32, upper: Floats32
 ) -> list[tuple[Floats, Floats]]:
-    """Interval bounds of every hidden pre-activation over the box [lower, upper], in plain
-    float64.
+    """Interval bounds of every hidden pre-activation over the box [lower, upper].
 
-    For progress and penalties only: not rounded outward, so no proof of anything.
+    In plain float64, for progress and penalties only: not rounded outward, so no proof of anything.
     """
     low = model.normalized(lower).astype(np.float64)
     high = model.normalized(upper).astype(np.float64)

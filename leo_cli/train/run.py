@@ -17,8 +17,7 @@ from leo_cli.train.search import Candidate, Found, search
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """data: all samples; training, held_out: its parts; test: data that came beside it, never
-    used.
+    """data: all samples; training, held_out: its parts; test: only measured.
 
     box: (lower, upper), (features,) each, the domain. options: of the model that was kept. found:
     of a search, else None. seconds: of the wall clock.
@@ -48,8 +47,7 @@ def run(
 ) -> Run:
     """Train on `data` without what is held out; with `search_factors`, the smallest good model.
 
-    Raises InputError: PyTorch is missing, too few samples, training diverges, or nothing to
-    search.
+    Raises InputError: PyTorch is missing, too few samples, it diverges, or nothing to search.
     """
     start = time.monotonic()
     import_torch()

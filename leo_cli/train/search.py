@@ -23,9 +23,7 @@ FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """factor: of the strengths. score: on the held-out samples. size: estimated, after
-    compression.
-    """
+    """factor: of the strengths. score: on the held-out samples. size: once compressed."""
 
     factor: float
     options: TrainOptions
@@ -37,8 +35,7 @@ class Candidate:
 @dataclass(frozen=True, eq=False)
 class Found:
     """candidates: the reference first, then by factor. front: those that no other beats in both
-    score and size. chosen: the smallest whose score is at least the reference's minus the allowed
-    loss.
+    score and size. chosen: the smallest whose score is at least the reference's, less the loss allowed.
     """
 
     candidates: tuple[Candidate, ...]
