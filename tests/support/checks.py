@@ -116,6 +116,8 @@ def undecided_units(found: StabilityMap) -> list[tuple[int, int]]:
     ]
 
 
-def touches_zero(truth: Exact, layer: int, unit: int) -> bool:
-    """Whether an end of the exact range is 0: what rounded bounds cannot always settle."""
-    return 0 in truth.range(layer, unit)
+def nearly_touches_zero(truth: Exact, layer: int, unit: int) -> bool:
+    """Whether an end of the exact range is 0, or tiny against 1 and against the other end: rounded
+    bounds, or witnesses of the inputs' type, cannot be expected to settle such a tie."""
+    ends = sorted(abs(end) for end in truth.range(layer, unit))
+    return ends[0] * 2**24 <= max(ends[1], Fraction(1))

@@ -31,7 +31,7 @@ WIDE = [1e12, -1e12, 1e-12, -1e-12, 1.0, -1.0, 0.1, 0.0]
 DENORMAL = [5e-324, -5e-324, 1e-310, -1e-310, 1e-45, -1e-45, 1.0, -1.0, 0.0]
 EXTREME = [1e200, -1e200, 1e-200, -1e-200, 1.0, -1.0, 0.0]
 PALETTES = (SMALL, DYADIC, DYADIC, DECIMAL, BIG_M, WIDE, DENORMAL, EXTREME)
-FLOAT32_PALETTES = PALETTES[:-1]
+TAME = (SMALL, DYADIC, DECIMAL)
 
 ROWS = ("free",) * 6 + ("zero", "duplicate", "opposite", "multiple", "sum")
 BIASES = ("free",) * 5 + (
@@ -43,9 +43,8 @@ BIASES = ("free",) * 5 + (
     "below min",
     "inside",
 )
-FEATURES = (
-    ("unit",) * 3 + ("symmetric",) * 3 + ("decimal", "quarter", "point", "thin", "thin 0", "wide")
-)
+PLAIN = ("unit", "symmetric", "decimal", "quarter")
+FEATURES = (*PLAIN, "unit", "symmetric", "point", "thin", "thin 0", "wide")
 
 
 def stored(values: Floats | list[float], dtype: str) -> Floats:
@@ -60,11 +59,13 @@ def beside(value: float, dtype: str, upward: bool) -> float:
 
 
 @st.composite
-def boxes(draw: Draw, inputs: int, dtype: str) -> tuple[Floats, Floats]:
+def boxes(
+    draw: Draw, inputs: int, dtype: str, kinds: tuple[str, ...] = FEATURES
+) -> tuple[Floats, Floats]:
     """Lower and upper, (inputs,) each, representable in `dtype`."""
     lower, upper = np.zeros(inputs), np.zeros(inputs)
     for i in range(inputs):
-        kind = draw(st.sampled_from(FEATURES))
+        kind = draw(st.sampled_from(kinds))
         start = float(stored([draw(st.sampled_from([0.0, -1.0, 0.5, 1.0, 0.1, -3.0]))], dtype)[0])
         ends: dict[str, tuple[float, float]] = {
             "unit": (0.0, 1.0),
@@ -124,6 +125,13 @@ def raw_domains(
         if rhs == value or (op == "<=" and rhs > value):
             constraints.append(LinearConstraint(np.array(row), op, rhs))
     return {**raw, "one_hot": groups, "constraints": tuple(constraints)}
+
+
+@st.composite
+def plain_boxes(draw: Draw) -> Domain:
+    """Boxes of ordinary size."""
+    lower, upper = draw(boxes(draw(st.integers(1, 3)), "float32", PLAIN))
+    return Domain(lower, upper)
 
 
 def domains(
@@ -206,13 +214,16 @@ def _planted(draw: Draw, network: Network, domain: Domain) -> Network:
 
 @st.composite
 def networks_on(
-    draw: Draw, domain: Domain, max_layers: int = 3, chain: bool | None = None
+    draw: Draw,
+    domain: Domain,
+    max_layers: int = 3,
+    chain: bool | None = None,
+    palettes: tuple[list[float], ...] = PALETTES,
 ) -> Network:
     """A network of at most `max_layers` hidden layers and an output layer. chain: True for no
-    branches,
-    None for either."""
-    dtype = draw(st.sampled_from(["float32", "float64"]))
-    palette = draw(st.sampled_from(FLOAT32_PALETTES if dtype == "float32" else PALETTES))
+    branches, None for either."""
+    palette = draw(st.sampled_from(palettes))
+    dtype = "float64" if palette is EXTREME else draw(st.sampled_from(["float32", "float64"]))
     is_chain = draw(st.booleans()) if chain is None else chain
     plant = draw(st.booleans())
     hidden = draw(st.integers(1, max_layers))
