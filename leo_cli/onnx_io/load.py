@@ -7,7 +7,6 @@ flow, random numbers, custom operators. Nothing is allocated on the word of a sh
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from leo_cli.errors import ModelError
 from leo_cli.onnx_io import external, screening
+from leo_cli.onnx_io.ordering import evaluation_order
 
 
 @dataclass(frozen=True)
@@ -57,26 +57,11 @@ def _parse(source: bytes, name: str) -> onnx.ModelProto:
 def _sorted(proto: onnx.ModelProto, name: str) -> None:
     """Put the nodes into an order of evaluation (some converters append them at the end)."""
     graph = proto.graph
-    makers = {o: k for k, node in enumerate(graph.node) for o in node.output if o}
-    waiting = [{makers[i] for i in node.input if i in makers} for node in graph.node]
-    if all(not needs or max(needs) < k for k, needs in enumerate(waiting)):
+    order = evaluation_order(graph.node, range(len(graph.node)))
+    if order == list(range(len(graph.node))):
         return
-    readers: dict[int, list[int]] = {}
-    for k, needs in enumerate(waiting):
-        for maker in needs:
-            readers.setdefault(maker, []).append(k)
-    ready = [k for k, needs in enumerate(waiting) if not needs]
-    heapq.heapify(ready)
-    order = []
-    while ready:
-        first = heapq.heappop(ready)
-        order.append(first)
-        for reader in readers.get(first, ()):
-            waiting[reader].discard(first)
-            if not waiting[reader]:
-                heapq.heappush(ready, reader)
-    if len(order) < len(waiting):
-        stuck = min(set(range(len(waiting))) - set(order))
+    if len(order) < len(graph.node):
+        stuck = min(set(range(len(graph.node))) - set(order))
         raise ModelError(f"{name}: {screening.label(graph.node[stuck])}: the graph has a cycle")
     nodes = [graph.node[k] for k in order]
     del graph.node[:]

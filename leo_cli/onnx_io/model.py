@@ -49,3 +49,8 @@ class Model:
                 return None
         sizes = [s.shape[0] for s in self.inputs if len(s.features) < len(s.shape)]
         return next((n for n in sizes if isinstance(n, int)), 1)
+
+
+def has_batch(spec: TensorSpec) -> bool:
+    """Has the input an axis that counts samples (and is not fixed to one)?"""
+    return len(spec.features) < len(spec.shape) and spec.shape[0] != 1

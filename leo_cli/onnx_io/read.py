@@ -53,8 +53,11 @@ def read_model(source: Path | bytes, name: str | None = None) -> Model:
     network, places, views = read
     notes = [*loaded.notes, *_overridable(proto)]
     if not any(layer.relu for layer in network.layers):
-        notes.append(_without_units(called, region.blockers))
-        network, places, views = Network(network.inputs, (), (), network.dtype), {}, {}
+        if region.pinned:
+            notes.append("no ReLU units are left")
+        else:
+            notes.append(_without_units(called, region.blockers))
+            network, places, views = Network(network.inputs, (), (), network.dtype), {}, {}
     notes.extend(_ends(region.blockers) if network.layers else ())
     return Model(
         name=called,
@@ -83,7 +86,8 @@ def _outputs(region: Region) -> list[int]:
     """The nodes that the rest of the graph reads, each tensor that it reads being made a node
     unless it relabels one. What depends on the inputs alone is no business of the network."""
     nodes: set[int] = set()
-    for tensor in dict.fromkeys(region.observed):
+    first: list[int] = []
+    for tensor in dict.fromkeys((*region.pinned, *region.observed)):
         value = region.values.get(tensor)
         if not isinstance(value, Affine) or all(t.source == 0 for t in value.form.terms):
             continue
@@ -92,7 +96,8 @@ def _outputs(region: Region) -> list[int]:
             node = whole_node(region.materialise(tensor).form)
         if node is not None:
             nodes.add(node)
-    return sorted(nodes)
+            first.extend([node] if tensor in region.pinned and node not in first else ())
+    return [*first, *sorted(nodes.difference(first))]
 
 
 def _reduced(

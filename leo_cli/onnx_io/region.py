@@ -22,6 +22,7 @@ from leo_cli.onnx_io import operators
 from leo_cli.onnx_io.affine import (
     Form,
     Realisation,
+    constant,
     identity_of,
     is_selection,
     representable,
@@ -79,6 +80,18 @@ class Blocker:
     kind: str
 
 
+OUTPUTS_KEY = "leo.outputs"  # metadata of a rewritten file: the tensors at which its network ends
+
+
+def pinned_outputs(proto: onnx.ModelProto) -> tuple[str, ...]:
+    """The tensors that a rewritten file says its network ends at; none for other files.
+
+    Without this, a network that lost its last ReLU or became constant would seem to end elsewhere.
+    """
+    text = next((p.value for p in proto.metadata_props if p.key == OUTPUTS_KEY), "")
+    return tuple(dict.fromkeys(text.split("\n"))) if text else ()
+
+
 class Region:
     """The state of one walk. An input has a batch axis, its first, where its spec has fewer
     features' axes than axes and it does not hold a single sample."""
@@ -93,8 +106,10 @@ class Region:
         self.blockers: list[Blocker] = []
         self.values: dict[str, Value] = {"": Opaque()}
         self.observed: list[str] = []
+        self.pinned = pinned_outputs(proto)
         self.batch_size: int | None = None
         self.inputs = sum(s.size for s in specs)
+        self.input_types = {s.dtype for s in specs}
         self._readers = Counter(i for node in self.graph.node for i in node.input)
         self._readers.update(o.name for o in self.graph.output)
         for tensor in self.graph.initializer:
@@ -226,7 +241,7 @@ class Region:
             for tensor, value in zip(step.outputs, self._outputs(step, node), strict=True):
                 if tensor:
                     self.values[tensor] = value
-                    self._shared(tensor)
+                    self._pin(tensor) if tensor in self.pinned else self._shared(tensor)
         for output in self.graph.output:
             self.observed.append(output.name)
 
@@ -294,11 +309,25 @@ class Region:
         else:
             self._note_view(tensor, value)
 
+    def _pin(self, tensor: str) -> None:
+        """Make the tensor a layer of its own name: the original network ended there."""
+        value = self.values[tensor]
+        if isinstance(value, Constant) and value.array.dtype.name in FLOATING:
+            numbers = constant(value.array.astype(np.float64).reshape(-1))
+            value = Affine(value.array.shape, None, value.array.dtype.name, numbers)
+        if not isinstance(value, Affine) or value.dtype not in FLOATING:
+            return
+        node = identity_of(value.form)
+        if not node or self.layers[node - 1].name != tensor:
+            self.values[tensor] = self._layer(tensor, value, value.form, relu=False)
+        self._note_view(tensor, value)
+        self.observed.append(tensor)
+
     def _note_view(self, tensor: str, value: Affine) -> None:
         node = identity_of(value.form)
         if node is not None and self.place(tensor, value).is_rows:
-            known_as = self.places[node - 1] if node else None
-            if known_as is None or known_as.dtype == value.dtype:
+            types = {self.places[node - 1].dtype} if node else self.input_types
+            if types == {value.dtype}:
                 self.views.setdefault(node, []).append(tensor)
 
     # nodes

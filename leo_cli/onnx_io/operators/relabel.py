@@ -28,6 +28,7 @@ from leo_cli.onnx_io.values import (
     broadcast_dims,
     expanded,
     resolve_target,
+    single,
 )
 from leo_cli.onnx_io.values import reshape as reshaped
 
@@ -145,8 +146,11 @@ def unsqueeze(step: Step, region: Region) -> Sequence[Value]:
 
 
 def expand(step: Step, region: Region) -> Sequence[Value]:
-    value = _tensor(step, region)
     given = region.value(step, 1)
+    data = region.value(step, 0)
+    if isinstance(data, Constant) and isinstance(given, Sizes):
+        return [_repeated(data, given, region, step)]
+    value = _tensor(step, region)
     if isinstance(given, Constant):
         dims: tuple[Dim, ...] = tuple(int(n) for n in given.array.reshape(-1))
     elif isinstance(given, Sizes):
@@ -154,6 +158,20 @@ def expand(step: Step, region: Region) -> Sequence[Value]:
     else:
         raise Unsupported("expands to a shape that is not known")
     return [expanded(value, broadcast_dims(value.dims, dims))]
+
+
+def _repeated(data: Constant, target: Sizes, region: Region, step: Step) -> Affine:
+    """A constant repeated for each sample."""
+    if data.array.dtype.name not in FLOATING:
+        raise Unsupported("repeats something that is no real number")
+    numbers = region.numbers(step, 0, data.array.dtype.name)
+    dims = broadcast_dims(numbers.shape, target.entries)
+    if BATCH not in dims:
+        raise Unsupported("repeats a constant to a shape that is not known")
+    batch = dims.index(BATCH)
+    whole = np.broadcast_to(numbers, single(dims))
+    shape = tuple(n for k, n in enumerate(whole.shape) if k != batch)
+    return Affine(shape, batch, data.array.dtype.name, constant(whole.reshape(-1)))
 
 
 def slice_(step: Step, region: Region) -> Sequence[Value]:
