@@ -35,7 +35,7 @@ class Candidate:
 @dataclass(frozen=True, eq=False)
 class Found:
     """candidates: the reference first, then by factor. front: those that no other beats in both
-    score and size. chosen: the smallest whose score is at least the reference's, less the loss allowed.
+    score and size. chosen: the smallest that scores as the reference does, less the loss allowed.
     """
 
     candidates: tuple[Candidate, ...]

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from leo_cli.cli.main import run
+from leo_cli.cli.main import COMMANDS, run
 from leo_cli.domain import read_domain
 from leo_cli.onnx_io import read_model
 from leo_cli.train import make_dataset, model_bytes
@@ -184,30 +184,60 @@ def test_errors_are_one_line_and_leave_nothing(
     assert list(tmp_path.iterdir()) == [data]
 
 
+def leo(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """The JSON report of a command that must succeed."""
+    assert run([*arguments, "--json", "--no-progress"]) == 0
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return report
+
+
+def compress_and_compare(folder: Path, x: np.ndarray, capsys: pytest.CaptureFixture[str]) -> float:
+    """compress, verify and check model.onnx in `folder`; the share of connections removed."""
+    model, bounds, small, proof = (
+        str(folder / name)
+        for name in ("model.onnx", "model.bounds.json", "small.onnx", "small.proof.json")
+    )
+    proving = ["--proof", proof] if "check" in COMMANDS else []
+    compressed = leo(capsys, "compress", model, small, "--bounds", bounds, *proving)
+    leo(capsys, "verify", model, small, "--bounds", bounds)
+    if proving:
+        assert run(["check", model, small, proof, "--bounds", bounds]) == 0
+        capsys.readouterr()
+    before, after = infer(Path(model), x), infer(Path(small), x)
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
+    removed: float = compressed["compression"]["connections_removed"]
+    return removed
+
+
 def test_digits_from_training_to_a_smaller_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The example of docs/training.md."""
+    """The first example of docs/training.md."""
     datasets = pytest.importorskip("sklearn.datasets")
     digits = datasets.load_digits()
-    folder = tmp_path
-    np.savez(folder / "digits.npz", x=digits.data / 16, y=digits.target)
-    model, bounds, small = (
-        str(folder / name) for name in ("digits.onnx", "digits.bounds.json", "small.onnx")
-    )
-
-    def leo(*arguments: str) -> dict[str, Any]:
-        assert run([*arguments, "--json", "--no-progress"]) == 0
-        report: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return report
-
+    np.savez(tmp_path / "digits.npz", x=digits.data, y=digits.target)
     trained = leo(
-        "train", str(folder / "digits.npz"), "-o", model, "--hidden", "40,40", "--l1", "1e-3"
-    )
+        capsys, "train", str(tmp_path / "digits.npz"), "-o", str(tmp_path / "model.onnx"),
+        "--hidden", "40,40", "--normalize", "minmax", "--l1", "1e-3", "--group-inputs", "1e-3",
+    )  # fmt: skip
     assert trained["score"]["held_out"] > 0.93
-    compressed = leo("compress", model, small, "--bounds", bounds)
-    assert compressed["compression"]["connections_removed"] > 0.5
-    leo("verify", model, small, "--bounds", bounds)
-    x = (digits.data / 16).astype(np.float32)
-    before, after = infer(Path(model), x), infer(Path(small), x)
-    assert (before.argmax(axis=1) == after.argmax(axis=1)).all()
+    assert compress_and_compare(tmp_path, digits.data, capsys) > 0.5
+
+
+def test_a_regression_table_from_training_to_a_smaller_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second example of docs/training.md."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    diabetes = datasets.load_diabetes()
+    table = np.column_stack([diabetes.data, diabetes.target])
+    names = ",".join([*diabetes.feature_names, "progression"])
+    np.savetxt(tmp_path / "diabetes.csv", table, delimiter=",", header=names, comments="")
+    trained = leo(
+        capsys, "train", str(tmp_path / "diabetes.csv"), "-o", str(tmp_path / "model.onnx"),
+        "--target", "progression", "--hidden", "32,32", "--normalize", "standard",
+        "--l1", "5e-3", "--lr", "0.02", "--batch-size", "32",
+    )  # fmt: skip
+    assert trained["measure"] == "r2"
+    assert trained["score"]["held_out"] > 0.3
+    assert compress_and_compare(tmp_path, diabetes.data, capsys) > 0.3
