@@ -106,7 +106,7 @@ class Layers:
                 by = old if alone else replace(old, nodes=())
                 made.append(self.products.write(name, part, dtype, by))
             else:
-                made.append(self._operator(name, part, layer.origin[rows], place, kind, old))
+                made.append(self._operator(name, part, layer.origin[rows], place, old))
         if len(made) == 1:
             return made[0]
         joined = self.sheet.add("Concat", made, fresh(f"{out}/joined"), axis=1)
@@ -146,9 +146,8 @@ class Layers:
     def _groups(self, layer: Layer, place: Placement | None, form: Form) -> dict[str, Ints]:
         """The rows by how they are computed.
 
-        "kept": by the operator of the original, with the very coefficients they had. "zero": the
-        same, of units that are gone, which is that operator at 0. "stored": as stored numbers.
-        "constant": the bias alone.
+        "kept": by the operator of the original, with the very coefficients they had (at 0, where
+        the unit that they read is gone). "stored": as stored numbers. "constant": the bias alone.
         """
         live = np.zeros(layer.width, dtype=bool)
         for term in form.terms:
@@ -159,19 +158,11 @@ class Layers:
             was, now = picked(Form(before.terms, before.bias)), picked(form)
             if was is not None and now is not None:
                 origin = np.maximum(layer.origin, 0)
-                same_scale = (now.scale == was.scale[origin]) & (now.scale != 0)
-                same_bias = layer.bias == before.bias[origin]
+                by_operator = (layer.origin >= 0) & (~live | (now.scale == was.scale[origin]))
                 if isinstance(place.realisation, Normalisation):
-                    by_operator = same_bias & (same_scale | ~live)
-                else:
-                    by_operator = same_scale
-                by_operator = by_operator & (layer.origin >= 0)
-        kinds = {
-            "kept": by_operator & live,
-            "zero": by_operator & ~live,
-            "stored": ~by_operator & live,
-            "constant": ~by_operator & ~live,
-        }
+                    by_operator = by_operator & (layer.bias == before.bias[origin])
+        others = "stored" if np.any(live & ~by_operator) else "constant"
+        kinds = {"kept": by_operator, others: ~by_operator}
         groups = {kind: np.flatnonzero(rows) for kind, rows in kinds.items() if np.any(rows)}
         return groups or {"constant": np.arange(layer.width)}
 
@@ -181,7 +172,6 @@ class Layers:
         form: Form,
         origin: Ints,
         place: Placement | None,
-        kind: str,
         old: Predecessors,
     ) -> str:
         """The rows of the units `origin` through the operator that has their coefficients."""
@@ -190,11 +180,14 @@ class Layers:
             raise InternalFault(f'"{out}" has no operator to be computed by')
         fresh = self.sheet.tensors.fresh
         made = place.realisation.take(origin)
-        if kind == "zero":
-            zeros = self.sheet.stored(f"{out}/zeros", np.zeros((1, len(origin))), place.dtype)
-            row = self._applied(fresh(f"{out}/row"), zeros, made, place, old)
-            return self._repeated(out, row, len(origin), place.dtype)
-        picks = self.units.pick(units.source, units.column, place.dtype, fresh(f"{out}/picked"))
+        live = units.scale != 0
+        first = int(np.argmax(live))  # what stands in for units that are gone, times 0
+        source = np.where(live, units.source, units.source[first])
+        column = np.where(live, units.column, units.column[first])
+        picks = self.units.pick(source, column, place.dtype, fresh(f"{out}/picked"))
+        if not np.all(live):
+            mask = self.sheet.stored(f"{out}/mask", live.astype(np.float64), place.dtype)
+            picks = self.sheet.add("Mul", [picks, mask], fresh(f"{out}/masked"))
         if isinstance(made, Normalisation) or not np.any(form.bias):
             return self._applied(out, picks, made, place, old)
         divided = self._applied(fresh(f"{out}/divided"), picks, made, place, old)
