@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support import examples
 from support.checks import check_bounds, inside
 from support.exact import exact, rational
-from support.oracle import Exact, domain_cells, enumerate_patterns
+from support.oracle import Exact, domain_cells, enumerate_patterns, rounded_outward
 from support.strategies import (
     PALETTES,
     domains,
@@ -34,24 +34,6 @@ from leo_cli.network import Network
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # overflow is meant to happen
 
 Ranges = list[tuple[Floats, Floats]]
-
-
-def rounded_outward(truth: Exact, layer: int) -> tuple[Floats, Floats]:
-    """The exact range of a layer as the tightest float64 bounds; infinite beyond float64."""
-    units = range(len(truth.lower[layer]))
-    return (
-        np.array([_toward(truth.range(layer, j)[0], -np.inf) for j in units]),
-        np.array([_toward(truth.range(layer, j)[1], np.inf) for j in units]),
-    )
-
-
-def _toward(value: Fraction, end: float) -> float:
-    try:
-        rounded = float(value)
-    except OverflowError:
-        return np.inf if value > 0 else -np.inf
-    outside = rounded <= value if end < 0 else rounded >= value
-    return rounded if outside else float(np.nextafter(rounded, end))
 
 
 def interval_ranges(network: Network, domain: Domain) -> Ranges:

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
+
 from leo_cli.domain import Domain
 from leo_cli.network import Network
-from leo_cli.stability.verdict import StabilityMap, State
+from leo_cli.stability.verdict import LayerStability, StabilityMap, State, Verdict
 from support.exact import ExactNetwork, exact, rational
-from support.oracle import Exact
+from support.oracle import Exact, rounded_outward
 
 
 def inside(domain: Domain, point: Sequence[Fraction]) -> bool:
@@ -121,3 +123,16 @@ def nearly_touches_zero(truth: Exact, layer: int, unit: int) -> bool:
     bounds, or witnesses of the inputs' type, cannot be expected to settle such a tie."""
     ends = sorted(abs(end) for end in truth.range(layer, unit))
     return ends[0] * 2**24 <= max(ends[1], Fraction(1))
+
+
+def perfect_stability(network: Network, truth: Exact) -> StabilityMap:
+    """What a classification would say that knows everything, ties included."""
+    layers = []
+    for k, layer in enumerate(network.layers):
+        lower, upper = rounded_outward(truth, k)
+        verdicts = [
+            Verdict(State(truth.state(k, j)), "oracle", float(lower[j]), float(upper[j]))
+            for j in range(layer.width if layer.relu else 0)
+        ]
+        layers.append(LayerStability(lower, upper, tuple(verdicts)))
+    return StabilityMap(tuple(layers), np.zeros((0, network.inputs)))

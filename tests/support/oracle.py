@@ -22,6 +22,9 @@ from fractions import Fraction
 from itertools import product
 from math import ceil, floor, gcd, lcm
 
+import numpy as np
+
+from leo_cli.arrays import Floats
 from leo_cli.domain import Domain
 from leo_cli.network import Network
 from support.exact import ExactNetwork, Point, Row, exact
@@ -281,3 +284,23 @@ def _extremes(
                     best = v
         result.append(Extreme(Fraction(best[place], best[0]) / scale, _point(best, inputs)))
     return tuple(result)
+
+
+def rounded_outward(truth: Exact, layer: int) -> tuple[Floats, Floats]:
+    """The exact range of a layer as the tightest float64 bounds; infinite beyond float64."""
+    units = range(len(truth.lower[layer]))
+    return (
+        np.array([_toward(truth.range(layer, j)[0], -np.inf) for j in units]),
+        np.array([_toward(truth.range(layer, j)[1], np.inf) for j in units]),
+    )
+
+
+def _toward(value: Fraction, end: float) -> float:
+    try:
+        rounded = float(value)
+    except OverflowError:
+        largest = float(np.finfo(np.float64).max)
+        away = (value > 0) == (end > 0)  # beyond float64 on the side that is rounded to
+        return end if away else (largest if value > 0 else -largest)
+    outside = rounded <= value if end < 0 else rounded >= value
+    return rounded if outside else float(np.nextafter(rounded, end))

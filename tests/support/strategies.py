@@ -32,6 +32,7 @@ DENORMAL = [5e-324, -5e-324, 1e-310, -1e-310, 1e-45, -1e-45, 1.0, -1.0, 0.0]
 EXTREME = [1e200, -1e200, 1e-200, -1e-200, 1.0, -1.0, 0.0]
 PALETTES = (SMALL, DYADIC, DYADIC, DECIMAL, BIG_M, WIDE, DENORMAL, EXTREME)
 TAME = (SMALL, DYADIC, DECIMAL)
+FINITE = PALETTES[:-1]  # three layers of these stay far from the ends of float64
 
 ROWS = ("free",) * 6 + ("zero", "duplicate", "opposite", "multiple", "sum")
 BIASES = ("free",) * 5 + (
@@ -243,11 +244,15 @@ def networks_on(
 
 @st.composite
 def networks_with_domain(
-    draw: Draw, max_layers: int = 3, chain: bool | None = None, discrete: bool = True
+    draw: Draw,
+    max_layers: int = 3,
+    chain: bool | None = None,
+    discrete: bool = True,
+    palettes: tuple[list[float], ...] = PALETTES,
 ) -> tuple[Network, Domain]:
     """A network and the domain for which its ties are planted."""
     domain = draw(domains(discrete=discrete))
-    return draw(networks_on(domain, max_layers, chain)), domain
+    return draw(networks_on(domain, max_layers, chain, palettes)), domain
 
 
 @st.composite
