@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from leo_cli.domain.domain import Domain
 
 _TRIES = 64
+_EMPTY = "the domain is empty: no input satisfies the linear constraints and the bounds together"
 _EFFORT = 1_000_000  # tableau entries updated: some seconds
 
 Values = dict[int, Fraction]
@@ -44,6 +45,8 @@ def search(domain: Domain) -> Floats:
 def _exact_search(domain: Domain, start: Floats) -> Floats:
     """The point found; features that no constraint touches are those of `start`."""
     spaces = domain.half_spaces
+    if (domain.minimum(spaces.G) > spaces.h).any():
+        raise DomainError(_EMPTY)
     work = Work(_EFFORT)
     found: Values | None = None
     try:
@@ -65,9 +68,7 @@ def _exact_search(domain: Domain, start: Floats) -> Floats:
             "loosen them, or use fewer"
         ) from None
     if found is None:
-        raise DomainError(
-            "the domain is empty: no input satisfies the linear constraints and the bounds together"
-        )
+        raise DomainError(_EMPTY)
     raise DomainError(
         f"no input of type {domain.dtype} satisfies the linear constraints exactly; "
         'replace "==" by two inequalities with some room between them'

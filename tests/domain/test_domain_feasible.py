@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leo_cli.domain import Domain, LinearConstraint, OneHot
-from leo_cli.domain.feasible import search
+from leo_cli.domain.feasible import _exact_search, search
 from leo_cli.domain.simplex import LinearSystem, SearchLimitError, Work
 from leo_cli.errors import DomainError
 
@@ -31,7 +31,10 @@ def test_integers_and_groups_against_enumeration(data: st.DataObject) -> None:
         upper[i] = lower[i] + data.draw(st.integers(0, 3))
     groups = ()
     if members:
-        groups = (OneHot(np.arange(members), np.zeros(members), np.ones(members)),)
+        cold = np.array([float(data.draw(SMALL)) for _ in range(members)])
+        hot = cold + np.array([data.draw(st.sampled_from([1, -2, 3])) for _ in range(members)])
+        lower[:members], upper[:members] = np.minimum(cold, hot), np.maximum(cold, hot)
+        groups = (OneHot(np.arange(members), cold, hot),)
     integer = np.arange(inputs) >= members
     constraints = tuple(
         LinearConstraint(
@@ -45,8 +48,8 @@ def test_integers_and_groups_against_enumeration(data: st.DataObject) -> None:
     ranges = [range(int(a), int(b) + 1) for a, b in zip(lower, upper, strict=True)]
     everything = np.array(list(product(*ranges)), dtype=np.float64)
     if domain.contains(everything).any():
-        point = domain.feasible_point()
-        assert domain.contains(point[None, :])[0]
+        for point in (domain.feasible_point(), _exact_search(domain, domain.lower)):
+            assert domain.contains(point[None, :])[0]
     else:
         with pytest.raises(DomainError, match="empty"):
             domain.feasible_point()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leo_cli.arrays import Floats
-from leo_cli.domain import Domain, OneHot
+from leo_cli.domain import Domain, OneHot, linear_form
 from leo_cli.rounding import SMALLEST, UNIT_ROUNDOFF
 
 SIMPLE = [0.0, 0.0, 1.0, -1.0, 0.5, -0.25, 3.0, 0.1, -0.7]
@@ -99,6 +99,34 @@ def test_a_zero_minimum_over_one_hot_groups_is_exact() -> None:
     domain = Domain(np.zeros(4), np.ones(4), one_hot=(group,))
     assert domain.minimum(np.array([[0.0, 0.3, 0.7, 0.1]]))[0] == 0.0
     assert 0.29 < domain.minimum(np.array([[0.4, 0.3, 0.7, 0.1]]))[0] <= 0.3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sums_that_cancel_are_bounded_by_the_size_of_their_terms(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=40)
+    A = rng.random((8, 40))
+    A[:, -1] = -(A[:, :-1] @ x[:-1]) / x[-1]  # A x is about 0: all its digits are rounding errors
+    domain = Domain(x, x, "float64")
+    point = tuple(Fraction(v) for v in x)
+    for row, bound in zip(A, domain.minimum(A), strict=True):
+        assert bound <= value(row, point) <= bound + 1e-11
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hot_and_cold_values_that_nearly_cancel(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cold = rng.normal(size=2) * 1e6
+    group = OneHot(np.arange(2), cold, cold + rng.random(2))
+    box = (np.minimum(group.cold, group.hot), np.maximum(group.cold, group.hot))
+    domain = Domain(*box, "float64", one_hot=(group,))
+    A = rng.normal(size=(8, 2))
+    hottest = linear_form._hottest(A, group, np.arange(2))
+    for row, bound, gain in zip(A, domain.minimum(A), hottest, strict=True):
+        a, c, h = (list(map(Fraction, v)) for v in (row, group.cold, group.hot))
+        gains = [a[j] * (h[j] - c[j]) for j in range(2)]
+        assert gain <= min(gains)
+        assert bound <= min(gains) + a[0] * c[0] + a[1] * c[1]
 
 
 def test_products_that_underflow_are_not_taken_for_zero() -> None:

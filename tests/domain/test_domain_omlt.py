@@ -63,6 +63,7 @@ def test_several_inputs_and_names_without_an_index() -> None:
         (entries(["image[2,0]"]), "no feature [2, 0]"),
         (entries(["image[,]"]), "no index"),
         (entries([[0, 0, 0, 0]]), "no feature"),
+        (entries([[1, 0, 0]]), "no feature"),
         (entries([["a"]]), "list of indices"),
         (entries([None]), "null"),
         (entries([[]]), "no feature"),
