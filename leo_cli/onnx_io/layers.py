@@ -127,14 +127,15 @@ class Layers:
         return self._repeated(out, row, len(bias), dtype)
 
     def _repeated(self, out: str, row: str, width: int, dtype: str) -> str:
-        """The tensor `row` of shape (1, width) for each sample."""
+        """The tensor `row` of shape (1, width) for each sample; plus 0 * x where samples cannot be
+        counted, so that the result still depends on the input in the graph."""
         add, fresh, constant = self.sheet.add, self.sheet.tensors.fresh, self.sheet.constant
         batched = next((s for s in self.model.inputs if has_batch(s)), None)
-        if batched is None:
-            return add("Identity", [row], out)
-        if self.sheet.opset < EXPAND:
-            zeros = constant(f"{out}/zeros", np.zeros((self.network.inputs, width), dtype=dtype))
-            nothing = add("MatMul", [self.units.read(0, dtype), zeros], fresh(f"{out}/nothing"))
+        if batched is None or self.sheet.opset < EXPAND:
+            first = np.zeros(width, dtype=np.int64)
+            picked_up = self.units.pick(first, first, dtype, fresh(f"{out}/picked"))
+            zeros = self.sheet.stored(f"{out}/zeros", np.zeros(width), dtype)
+            nothing = add("Mul", [picked_up, zeros], fresh(f"{out}/nothing"))
             return add("Add", [nothing, row], out)
         shape = add("Shape", [batched.name], fresh(f"{out}/input_shape"))
         first = constant("leo/batch_axis", np.array([0], dtype=np.int64))
