@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -106,6 +106,7 @@ class Region:
         self.blockers: list[Blocker] = []
         self.values: dict[str, Value] = {"": Opaque()}
         self.observed: list[str] = []
+        self._non_negative_nodes: set[int] = set()
         self.pinned = pinned_outputs(proto)
         self.batch_size: int | None = None
         self.inputs = sum(s.size for s in specs)
@@ -318,8 +319,14 @@ class Region:
         if not isinstance(value, Affine) or value.dtype not in FLOATING:
             return
         node = identity_of(value.form)
-        if not node or self.layers[node - 1].name != tensor:
-            self.values[tensor] = self._layer(tensor, value, value.form, relu=False)
+        if not node or self.layers[node - 1].name in self.pinned:
+            value = self._layer(tensor, value, value.form, relu=False)
+        elif self.places[node - 1].dtype == value.dtype:  # the same node in other axes
+            self.layers[node - 1] = replace(self.layers[node - 1], name=tensor)
+            self.places[node - 1] = replace(
+                self.places[node - 1], tensor=tensor, shape=value.shape, batch=value.batch
+            )
+        self.values[tensor] = value
         self._note_view(tensor, value)
         self.observed.append(tensor)
 
@@ -351,6 +358,8 @@ class Region:
                 bias_error=form.bias_error,
             )
         )
+        if relu or self._non_negative(form):
+            self._non_negative_nodes.add(len(self.layers))
         self.places.append(self.place(name if tensor == "" else tensor, value, form))
         node = len(self.layers)
         return value.with_form(unit_selection(node, np.arange(form.size), form.size))
@@ -362,8 +371,7 @@ class Region:
         return all(
             isinstance(t.map, Scaled)
             and bool(np.all(t.map.scale >= 0))
-            and t.source > 0
-            and self.layers[t.source - 1].relu
+            and t.source in self._non_negative_nodes
             for t in form.terms
         )
 
