@@ -46,7 +46,7 @@ def minimum(A: Floats, lower: Floats, upper: Floats, groups: Groups = ()) -> Flo
 def minimiser(A: Floats, lower: Floats, upper: Floats, groups: Groups = ()) -> Floats:
     """(m, n), (n,), (n,) -> (m, n) points where a.x is smallest (to rounding, for one-hot
     groups)."""
-    points = np.where(A > 0, lower, upper)
+    points = _ends(A, lower, upper)
     rows = np.arange(len(A))
     for group, choices in groups:
         members = group.members[choices]
@@ -56,6 +56,21 @@ def minimiser(A: Floats, lower: Floats, upper: Floats, groups: Groups = ()) -> F
         points[:, group.members] = group.cold
         points[rows, group.members[best]] = group.hot[best]
     return points
+
+
+def _ends(A: Floats, lower: Floats, upper: Floats) -> Floats:
+    """(m, n) lower where A > 0, else upper. Bits are selected by masks of all ones or all zeros,
+    several times faster than `np.where` where signs come as they like."""
+    low, high = lower.view(np.int64), upper.view(np.int64)
+    change = low ^ high
+    bits = np.empty(A.shape, dtype=np.int64)
+    rows = max(1, _BLOCK // max(1, A.shape[1]))
+    for start in range(0, len(A), rows):
+        part = bits[start : start + rows]
+        np.negative(A[start : start + rows] > 0, out=part, dtype=np.int64)
+        part &= change
+        part ^= high
+    return bits.view(np.float64)
 
 
 def _box_sums(A: Floats, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
