@@ -202,7 +202,9 @@ class Scaled:
         )
 
     def take(self, rows: Ints | None = None, columns: Ints | None = None) -> LinearMap:
-        kept = self if rows is None else replace(self, index=self.index[rows], scale=self.scale[rows])
+        kept = (
+            self if rows is None else replace(self, index=self.index[rows], scale=self.scale[rows])
+        )
         if columns is None:
             return kept
         position = np.full(self.in_features, -1)
@@ -249,7 +251,9 @@ class Layer:
             object.__setattr__(self, "origin", np.arange(self.width))
         for term in self.terms:
             if term.map.out_features != self.width:
-                raise ValueError(f"{self.name}: a term has {term.map.out_features} rows, not {self.width}")
+                raise ValueError(
+                    f"{self.name}: a term has {term.map.out_features} rows, not {self.width}"
+                )
 
     @property
     def width(self) -> int:
@@ -292,7 +296,9 @@ class Network:
         for node, layer in enumerate(self.layers, start=1):
             for term in layer.terms:
                 if not 0 <= term.source < node:
-                    raise ValueError(f"{layer.name}: reads node {term.source}, which is not before it")
+                    raise ValueError(
+                        f"{layer.name}: reads node {term.source}, which is not before it"
+                    )
                 if term.map.in_features != self.width(term.source):
                     raise ValueError(
                         f"{layer.name}: a map of {term.map.in_features} inputs reads node "

@@ -26,7 +26,9 @@ def post_activation(layer: Layer, lower: Floats, upper: Floats) -> tuple[Floats,
     return lower, upper
 
 
-def _extremes(linear: LinearMap, lower: Floats, upper: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _extremes(
+    linear: LinearMap, lower: Floats, upper: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
     """min and max of W h over the box, and sum |w h| at the minimiser and the maximiser."""
     plus, minus = linear.parts()
     low = plus.apply(lower) + minus.apply(upper)
@@ -62,10 +64,10 @@ def layer_interval(
             underflow += 4.0 * term.map.depth * SMALLEST
         size_low, size_high = size_low + sizes[0], size_high + sizes[1]
     relative = gamma(2 * layer.depth + 4) + 2.0 * layer.weight_error
-    return (
-        _outward(low, -(relative * size_low + 2.0 * fuzz + underflow)),
-        _outward(high, relative * size_high + 2.0 * fuzz + underflow),
-    )
+    lower = _outward(low, -(relative * size_low + 2.0 * fuzz + underflow))
+    upper = _outward(high, relative * size_high + 2.0 * fuzz + underflow)
+    # where float64 overflows (infinite, or NaN), nothing is known
+    return np.where(np.isfinite(lower), lower, -np.inf), np.where(np.isfinite(upper), upper, np.inf)
 
 
 def _smallest(box: tuple[Floats, Floats]) -> float:
@@ -80,7 +82,11 @@ def _outward(value: Floats, error: Floats) -> Floats:
 
 
 def propagate(
-    layer: Layer, domain: Domain, lower: list[Floats], upper: list[Floats], layers: tuple[Layer, ...]
+    layer: Layer,
+    domain: Domain,
+    lower: list[Floats],
+    upper: list[Floats],
+    layers: tuple[Layer, ...],
 ) -> tuple[Floats, Floats]:
     """Interval bounds of `layer` from the pre-activation bounds of all layers before it."""
     boxes = [(domain.lower, domain.upper)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,14 @@ from numpy.typing import NDArray
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.linear import Backward, Relaxed, backward
 from leo_cli.bounds.relaxation import Relaxation
+from leo_cli.parallel import map_blocks
 
 # decay rates and guard of Adam (Kingma & Ba, arXiv 1412.6980, algorithm 1)
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-12
+BLOCK = 256  # rows optimised together
 RATE, DECAY = 0.2, 0.95  # step size of slopes, and its factor a step
 
+Array = TypeVar("Array", Floats, NDArray[np.int8])
 Phases = NDArray[np.int8]  # 1: z >= 0, -1: z <= 0, 0: open
 
 
@@ -140,6 +144,38 @@ def optimise(
             if gap is not None and known is not None:
                 known[rows] = gap[better]
     return Optimised(best, best_dual, best_x, tuple(gaps))
+
+
+def optimise_blocks(
+    problem: Relaxed, objective: Floats, start: Dual, steps: int, jobs: int = 1
+) -> Optimised:
+    """`optimise`, in blocks of rows on `jobs` threads."""
+    rows = [np.arange(i, min(i + BLOCK, len(objective))) for i in range(0, len(objective), BLOCK)]
+    if len(rows) <= 1:
+        return optimise(problem, objective, start, steps)
+    parts = map_blocks(
+        lambda block: optimise(problem, objective[block], start.take(block), steps), rows, jobs
+    )
+    return Optimised(
+        np.concatenate([part.bound for part in parts]),
+        join([part.dual for part in parts]),
+        np.concatenate([part.minimisers for part in parts]),
+        tuple(_stack(gap) for gap in zip(*(part.gaps for part in parts), strict=True)),
+    )
+
+
+def join(parts: Sequence[Dual]) -> Dual:
+    """The rows of all parts, in order."""
+    return Dual(
+        tuple(_stack(a) for a in zip(*(part.phases for part in parts), strict=True)),
+        tuple(_stack(a) for a in zip(*(part.alphas for part in parts), strict=True)),
+        tuple(_stack(a) for a in zip(*(part.multipliers for part in parts), strict=True)),
+    )
+
+
+def _stack(arrays: Sequence[Array | None]) -> Array | None:
+    kept = [a for a in arrays if a is not None]
+    return np.concatenate(kept) if kept else None
 
 
 def forward_relaxed(

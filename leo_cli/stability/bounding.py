@@ -36,13 +36,19 @@ class Intervals:
 
     name: str = "interval"
 
-    def decide(self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget) -> Iterator[Findings]:
+    def decide(
+        self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
+    ) -> Iterator[Findings]:
         del budget  # linear in the number of weights
         lower, upper = list(knowledge.lower), list(knowledge.upper)
         found: list[Bound] = []
         for k in layers:
             low, high = propagate(
-                knowledge.network.layers[k], knowledge.domain, lower, upper, knowledge.network.layers[:k]
+                knowledge.network.layers[k],
+                knowledge.domain,
+                lower,
+                upper,
+                knowledge.network.layers[:k],
             )
             lower[k], upper[k] = np.maximum(lower[k], low), np.minimum(upper[k], high)
             found += bounds_of(k, np.arange(len(low)), low, high, IntervalEvidence())
@@ -57,7 +63,9 @@ class LinearBounds:
 
     name: str = "linear"
 
-    def decide(self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget) -> Iterator[Findings]:
+    def decide(
+        self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
+    ) -> Iterator[Findings]:
         lower, upper = [b.copy() for b in knowledge.lower], [b.copy() for b in knowledge.upper]
         found: list[Bound] = []
         points: list[Floats] = []

@@ -9,6 +9,7 @@ question ends with one. A question is proved when all of its nodes are; every bo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.linear import Relaxed, relaxed
-from leo_cli.bounds.slopes import Dual, Optimised, initial, optimise
+from leo_cli.bounds.slopes import Dual, Optimised, initial, join, optimise_blocks
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import PhaseLeaf, PhaseSplitEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
@@ -36,7 +37,7 @@ class Branching:
         self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
     ) -> Iterator[Findings]:
         for k in layers:
-            search = _Search(knowledge, k)
+            search = _Search(knowledge, k, budget)
             while search.nodes and not budget.expired():
                 yield from search.advance()
             knowledge = search.knowledge
@@ -51,7 +52,10 @@ class _Question:
     open_nodes: int = 1
     bound: float = np.inf  # least bound of the finished leaves
     leaves: list[PhaseLeaf] = field(default_factory=list)
-    stuck: bool = False  # a node that can be neither bounded nor branched (a tie)
+    stuck: bool = (
+        False  # given up: out of time, or a node that can be neither bounded nor branched (a tie)
+    )
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ class _Nodes:
 class _Search:
     """The open nodes of all questions of one layer."""
 
-    def __init__(self, knowledge: Knowledge, layer: int) -> None:
-        self.knowledge, self.layer = knowledge, layer
+    def __init__(self, knowledge: Knowledge, layer: int, budget: Budget) -> None:
+        self.knowledge, self.layer, self.budget = knowledge, layer, budget
         self.problem: Relaxed = relaxed(
             knowledge.network, knowledge.domain, knowledge.lower, knowledge.upper, layer
         )
@@ -103,7 +107,10 @@ class _Search:
         if batch is None:
             return
         steps = ROOT_STEPS if np.isinf(batch.bound).any() else NODE_STEPS
-        result = optimise(self.problem, self._objective(batch), batch.dual, steps)
+        started = time.perf_counter()
+        result = optimise_blocks(
+            self.problem, self._objective(batch), batch.dual, steps, self.budget.jobs
+        )
         bound = np.maximum(result.bound, batch.bound)
         points = self._witnesses(result.minimisers[bound < 0])
         if len(points):
@@ -113,6 +120,14 @@ class _Search:
             yield from self._settle(batch, result, row)
         rest = np.flatnonzero(~proved & self._asked(batch.question))
         self._branch(batch, result, bound, rest)
+        self._charge(batch, time.perf_counter() - started)
+
+    def _charge(self, batch: _Nodes, seconds: float) -> None:
+        """Book the time of a batch on its questions; give up those that have had theirs."""
+        for index, nodes in zip(*np.unique(batch.question, return_counts=True), strict=True):
+            question = self.questions[int(index)]
+            question.seconds += seconds * nodes / len(batch)
+            question.stuck |= question.seconds > self.budget.unit_seconds
 
     def _next_batch(self) -> _Nodes | None:
         """The most recent nodes of questions that are still asked."""
@@ -166,9 +181,7 @@ class _Search:
         if question.open_nodes == 0 and not question.stuck:
             value = -question.bound if question.above else question.bound
             evidence = PhaseSplitEvidence(tuple(question.leaves))
-            found = Findings(
-                (Bound(self.layer, question.unit, question.above, value, evidence),)
-            )
+            found = Findings((Bound(self.layer, question.unit, question.above, value, evidence),))
             self.knowledge = self.knowledge.learn(found, None, Branching.name)
             yield found
 
@@ -223,7 +236,10 @@ class _Search:
                 phase = dual.phases[k]
                 if phase is not None:
                     phase[i, unit] = sign
-            path = [(*batch.path[row], (int(k), int(u))) for row, (k, u) in zip(rows, where, strict=True)]
+            path = [
+                (*batch.path[row], (int(k), int(u)))
+                for row, (k, u) in zip(rows, where, strict=True)
+            ]
             self.nodes.append(_Nodes(batch.question[rows], dual, path, bound[rows]))
         for row in rows.tolist():
             self.questions[int(batch.question[row])].open_nodes += 1
@@ -232,18 +248,9 @@ class _Search:
 def _join(parts: list[_Nodes]) -> _Nodes:
     if len(parts) == 1:
         return parts[0]
-
-    def stack(arrays: tuple[Floats | None, ...]) -> Floats | None:
-        kept = [a for a in arrays if a is not None]
-        return np.concatenate(kept) if kept else None
-
     return _Nodes(
-        np.concatenate([p.question for p in parts]),
-        Dual(
-            tuple(stack(a) for a in zip(*(p.dual.phases for p in parts), strict=True)),  # type: ignore[arg-type,misc]
-            tuple(stack(a) for a in zip(*(p.dual.alphas for p in parts), strict=True)),
-            tuple(stack(a) for a in zip(*(p.dual.multipliers for p in parts), strict=True)),
-        ),
-        [path for p in parts for path in p.path],
-        np.concatenate([p.bound for p in parts]),
+        np.concatenate([part.question for part in parts]),
+        join([part.dual for part in parts]),
+        [path for part in parts for path in part.path],
+        np.concatenate([part.bound for part in parts]),
     )

@@ -138,7 +138,11 @@ class Knowledge:
                 evidence[key], settled[key] = bound.evidence, by
         claims = {**self.claims, **{(c.layer, c.unit, c.above): c for c in findings.claims}}
         grown = replace(
-            self, lower=tuple(lower), upper=tuple(upper), evidence=evidence, settled_by=settled,
+            self,
+            lower=tuple(lower),
+            upper=tuple(upper),
+            evidence=evidence,
+            settled_by=settled,
             claims=claims,
         )
         if replayed is not None:
@@ -183,7 +187,11 @@ class Knowledge:
             k, unit, above = key
             witnesses = self.positive if above else self.negative
             side = upper[k] if above else lower[k]
-            if k != layer or witnesses[k][unit] >= 0 or (side[unit] <= 0 if above else side[unit] >= 0):
+            if (
+                k != layer
+                or witnesses[k][unit] >= 0
+                or (side[unit] <= 0 if above else side[unit] >= 0)
+            ):
                 continue
             side[unit] = 0.0
             evidence[key], settled[key] = SolverClaim(claim.solver), "milp"

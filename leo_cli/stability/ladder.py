@@ -29,7 +29,7 @@ from leo_cli.stability.split import InputSplitting
 from leo_cli.stability.verdict import StabilityMap
 from leo_cli.stability.witness import Ascent, Sampling, pool
 
-DECIDERS = ("samples", "interval", "linear", "ascent", "slopes", "split", "branch", "milp")
+DECIDERS = ("samples", "interval", "linear", "split", "slopes", "ascent", "branch", "milp")
 FEW_INPUTS = 12  # effective inputs up to which splitting the domain is tried
 
 
@@ -129,8 +129,6 @@ class _Search:
         if "split" in self.names and len(self.knowledge.domain.free) <= FEW_INPUTS:
             for k in everything:
                 self._bound(k)
-            if "ascent" in self.names:
-                self._try(Ascent(self.points), self._open(network.relu_layers))
             self._try(InputSplitting(self.options.seed), self._open(network.relu_layers))
         for k in everything:
             self._bound(k)

@@ -9,7 +9,7 @@ import numpy as np
 
 from leo_cli.arrays import Floats, Ints
 from leo_cli.bounds.linear import Relaxed, relaxed
-from leo_cli.bounds.slopes import Dual, initial, optimise
+from leo_cli.bounds.slopes import Dual, initial, optimise_blocks
 from leo_cli.stability.bounding import blocks, objective
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import LinearEvidence
@@ -35,14 +35,20 @@ class OptimisedSlopes:
                 for units in blocks(problem, np.flatnonzero(open_units)):
                     if budget.expired():
                         return
-                    yield self._improve(knowledge, problem, k, units, above)
+                    yield self._improve(knowledge, problem, k, units, above, budget.jobs)
 
     def _improve(
-        self, knowledge: Knowledge, problem: Relaxed, k: int, units: Ints, above: bool
+        self,
+        knowledge: Knowledge,
+        problem: Relaxed,
+        k: int,
+        units: Ints,
+        above: bool,
+        jobs: int,
     ) -> Findings:
         # max z <= 0 is min -z >= 0: the question "above" bounds -z from below
         rows = objective(problem, units, -1.0 if above else 1.0)
-        result = optimise(problem, rows, initial(problem, len(rows)), self.steps)
+        result = optimise_blocks(problem, rows, initial(problem, len(rows)), self.steps, jobs)
         bounds = tuple(
             Bound(
                 k,

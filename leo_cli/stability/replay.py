@@ -32,7 +32,9 @@ def evaluate(network: Network, points: Floats, layers: int) -> tuple[list[Floats
             if term.source > 0 and errors[term.source].any():
                 passed += magnitude.apply(errors[term.source])
         extra = layer_magnitudes(layer, [np.ones(t.map.in_features) for t in layer.terms])
-        reach = float(max((np.abs(values[t.source]).max(initial=1.0) for t in layer.terms), default=1.0))
+        reach = float(
+            max((np.abs(values[t.source]).max(initial=1.0) for t in layer.terms), default=1.0)
+        )
         # doubled: the float sums of the bound itself, see rounding.gamma
         bound = 2.0 * (extra.relative * sizes + passed * (1 + extra.relative) + extra.absolute)
         bound = bound + extra.underflow * max(reach, 1.0)

@@ -65,7 +65,9 @@ class LayerStability:
 
     def units(self, state: State) -> Ints:
         """Indices of the units in `state`, ascending."""
-        return np.array([j for j, v in enumerate(self.verdicts) if v.state is state], dtype=np.int64)
+        return np.array(
+            [j for j, v in enumerate(self.verdicts) if v.state is state], dtype=np.int64
+        )
 
     @cached_property
     def inactive(self) -> Ints:

@@ -43,7 +43,9 @@ class Sampling:
     points: Floats
     name: str = "samples"
 
-    def decide(self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget) -> Iterator[Findings]:
+    def decide(
+        self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
+    ) -> Iterator[Findings]:
         del knowledge, layers, budget  # every point may answer any question
         yield Findings(points=self.points)
 
@@ -55,7 +57,9 @@ class Ascent:
     points: Floats
     name: str = "ascent"
 
-    def decide(self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget) -> Iterator[Findings]:
+    def decide(
+        self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
+    ) -> Iterator[Findings]:
         for layer in layers:
             starts = np.vstack([self.points, knowledge.witnesses])
             for above, open_units in (
