@@ -1,0 +1,6 @@
+"""Mixed-integer linear programs as a source of witnesses and hints: no answer is a proof."""
+
+from leo_cli.stability.milp.network import NetworkDecider
+from leo_cli.stability.milp.unit import MilpOptions, UnitDecider
+
+__all__ = ["MilpOptions", "NetworkDecider", "UnitDecider"]
