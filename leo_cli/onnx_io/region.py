@@ -319,7 +319,10 @@ class Region:
         if not isinstance(value, Affine) or value.dtype not in FLOATING:
             return
         node = identity_of(value.form)
-        if not node or self.layers[node - 1].name in self.pinned:
+        known_as = self.layers[node - 1].name if node else ""
+        if known_as == tensor:
+            pass
+        elif not node or known_as in self.pinned:
             value = self._layer(tensor, value, value.form, relu=False)
         elif self.places[node - 1].dtype == value.dtype:  # the same node in other axes
             self.layers[node - 1] = replace(self.layers[node - 1], name=tensor)
