@@ -3,16 +3,6 @@ nothing is lost.
 
 Box bounds are rounded outward to the input's type, integer bounds inward, fixed and one-hot values
 to the nearest number.
-
-A constraint is kept for everything that rounding can make of an input that the file allows: with
-x^ the rounded x and |x^_i - x_i| <= e_i, and c^ the float64 coefficients, sum c_i x_i <= r implies
-
-    sum c^_i x^_i  <=  r + sum |c^_i| e_i + |c^_i - c_i| |x_i|.
-
-e_i is 0 for a number of the type, which is what a model's features are when they meet an
-inequality. It is the type's spacing for features that are normalised first, and for those in an
-equality, which numbers of a float type hardly ever satisfy exactly: such an equality becomes two
-inequalities.
 """
 
 from __future__ import annotations
@@ -23,11 +13,11 @@ from math import ceil, floor
 
 import numpy as np
 
-from leo_cli.arrays import Floats
+from leo_cli.domain.constraints import round_constraints
 from leo_cli.domain.domain import Domain
-from leo_cli.domain.exact import ExactDomain, ExactLinear, show
-from leo_cli.domain.grid import FLOAT_TYPES, round_down, round_nearest, round_up, spacing
-from leo_cli.domain.parts import LinearConstraint, OneHot
+from leo_cli.domain.exact import HOT_OR_COLD, ExactDomain, Ranges, show
+from leo_cli.domain.grid import FLOAT_TYPES, round_down, round_nearest, round_up
+from leo_cli.domain.parts import OneHot
 from leo_cli.domain.place import quoted
 from leo_cli.errors import DomainError
 
@@ -36,10 +26,6 @@ _INTEGER_TYPES = {
     **{f"int{n}": (-(2 ** (n - 1)), 2 ** (n - 1) - 1) for n in (8, 16, 32, 64)},
     **{f"uint{n}": (0, 2**n - 1) for n in (8, 16, 32, 64)},
 }
-_MOST_ENTRIES = 50_000_000  # of all constraints together: 400 MB
-_HOT_OR_COLD = (Fraction(0), Fraction(1))
-
-Ranges = tuple[list[Fraction], list[Fraction]]
 
 
 def to_domain(written: ExactDomain) -> Domain:
@@ -50,9 +36,9 @@ def to_domain(written: ExactDomain) -> Domain:
     whole = _whole_in_model(written)
     _respect_integer_types(written, low, high)
     lower, upper = round_down(low, dtype), round_up(high, dtype)
-    members = [i for group in written.one_hot for i in group]
-    for i in {*written.fixed, *members}:
-        lower[i], upper[i] = round_nearest([low[i], high[i]], dtype)
+    nearest = sorted({*written.fixed, *written.members})
+    lower[nearest] = round_nearest([low[i] for i in nearest], dtype)
+    upper[nearest] = round_nearest([high[i] for i in nearest], dtype)
     for bounds, values in ((lower, low), (upper, high)):
         for i in np.flatnonzero(~np.isfinite(bounds)).tolist():
             raise written.where(i).error(
@@ -64,7 +50,7 @@ def to_domain(written: ExactDomain) -> Domain:
         integer = np.zeros(written.size, dtype=bool)
         integer[list(whole)] = True
         box = Domain(lower, upper, dtype, integer, groups)
-        constraints = _constraints(written, box, (low, high))
+        constraints = round_constraints(written, box, (low, high))
         domain = Domain(lower, upper, dtype, integer, groups, constraints, tuple(written.notes))
         domain.feasible_point()
     except DomainError as error:
@@ -92,7 +78,7 @@ def _narrowest(written: ExactDomain) -> str:
 def _ranges(written: ExactDomain) -> Ranges:
     """The range of each feature in the file's space: fixed, one-hot and integer features
     applied."""
-    members = {i for group in written.one_hot for i in group}
+    members = written.members
     low, high = [], []
     for i, (lo, hi) in enumerate(zip(written.lower, written.upper, strict=True)):
         if i in written.fixed:
@@ -103,9 +89,7 @@ def _ranges(written: ExactDomain) -> Ranges:
                 )
             lo = hi = value
         if i in members:
-            levels = [
-                v for v in _HOT_OR_COLD if (lo is None or lo <= v) and (hi is None or v <= hi)
-            ]
+            levels = [v for v in HOT_OR_COLD if (lo is None or lo <= v) and (hi is None or v <= hi)]
             if not levels:
                 raise written.where(i).error(
                     "a one-hot feature is 0 or 1, and its bounds exclude both"
@@ -151,10 +135,10 @@ def _in_model_space(written: ExactDomain, ranges: Ranges) -> Ranges:
 def _whole_in_model(written: ExactDomain) -> set[int]:
     """Integer features that are integers in the model's space too; the others are noted as
     intervals."""
-    members = {i for group in written.one_hot for i in group}
+    members = written.members
     whole, relaxed = set(), 0
     for i in written.integer - members:
-        mean, std = written.scale.get(i, (Fraction(0), Fraction(1)))
+        mean, std = written.scale_of(i)
         if std == 1 and mean.denominator == 1:
             whole.add(i)
         elif i not in written.fixed:
@@ -193,13 +177,8 @@ def _respect_integer_types(written: ExactDomain, low: list[Fraction], high: list
             low[i], high[i] = lo, hi
 
 
-def _levels(written: ExactDomain, i: int) -> list[Fraction]:
-    mean, std = written.scale.get(i, (Fraction(0), Fraction(1)))
-    return [(v - mean) / std for v in _HOT_OR_COLD]
-
-
 def _group(written: ExactDomain, group: Sequence[int], dtype: str) -> OneHot:
-    levels = [round_nearest(_levels(written, i), dtype) for i in group]
+    levels = [round_nearest(written.levels(i), dtype) for i in group]
     for i, (cold, hot) in zip(group, levels, strict=True):
         if cold == hot or not (np.isfinite(cold) and np.isfinite(hot)):
             raise written.where(i).error(
@@ -209,84 +188,3 @@ def _group(written: ExactDomain, group: Sequence[int], dtype: str) -> OneHot:
     return OneHot(
         np.array(group), np.array([v[0] for v in levels]), np.array([v[1] for v in levels])
     )
-
-
-def _constraints(written: ExactDomain, box: Domain, ranges: Ranges) -> tuple[LinearConstraint, ...]:
-    if len(written.linear) * 2 * written.size > _MOST_ENTRIES:
-        raise written.place.error(
-            f"{len(written.linear)} linear constraints over {written.size} features are too many"
-        )
-    gaps = spacing(box.magnitude, box.dtype)
-    members = {i for group in written.one_hot for i in group}
-    return tuple(
-        constraint
-        for linear in written.linear
-        for constraint in _rounded(linear, written, box, ranges, gaps, members)
-    )
-
-
-def _rounded(
-    linear: ExactLinear,
-    written: ExactDomain,
-    box: Domain,
-    ranges: Ranges,
-    gaps: Floats,
-    members: set[int],
-) -> list[LinearConstraint]:
-    """One constraint (none if it always holds, two for an equality with an allowance)."""
-    sign = -1 if linear.op == ">=" else 1
-    rhs = sign * linear.rhs
-    allowance = Fraction(0)
-    row = np.zeros(written.size)
-    for i, written_coefficient in linear.coefficients.items():
-        mean, std = written.scale.get(i, (Fraction(0), Fraction(1)))
-        coefficient = sign * written_coefficient * std
-        rhs -= sign * written_coefficient * mean
-        try:
-            row[i] = float(coefficient)
-        except OverflowError:
-            raise linear.place.error(
-                f"coefficient {show(coefficient)} is out of range; divide by a constant"
-            ) from None
-        stored = Fraction(float(row[i]))
-        size = max(abs(ranges[0][i]), abs(ranges[1][i]))
-        moved = _moved(i, linear.op, written, box, ranges, gaps, members)
-        allowance += abs(stored - coefficient) * size + abs(stored) * moved
-    top = float(round_up([rhs + allowance], "float64")[0])
-    bottom = float(round_up([allowance - rhs], "float64")[0])
-    if not (np.isfinite(top) and np.isfinite(bottom)):
-        raise linear.place.error(f"rhs {show(rhs)} is out of range; divide by a constant")
-    if not row.any():
-        if top < 0 or (linear.op == "==" and bottom < 0):
-            raise linear.place.error("the domain is empty: this constraint can never hold")
-        return []
-    if linear.op != "==":
-        return [LinearConstraint(row, "<=", top)]
-    if allowance == 0 and Fraction(top) == rhs:
-        return [LinearConstraint(row, "==", top)]
-    return [LinearConstraint(row, "<=", top), LinearConstraint(-row, "<=", bottom)]
-
-
-def _moved(
-    i: int,
-    op: str,
-    written: ExactDomain,
-    box: Domain,
-    ranges: Ranges,
-    gaps: Floats,
-    members: set[int],
-) -> Fraction:
-    """e_i: how far rounding may move feature i."""
-    if i in members:
-        both = _levels(written, i)
-        return max(
-            abs(Fraction(float(r)) - v)
-            for r, v in zip(round_nearest(both, box.dtype), both, strict=True)
-        )
-    if i in written.fixed:
-        return abs(Fraction(float(box.lower[i])) - ranges[0][i])
-    if box.integer[i]:
-        return Fraction(0 if gaps[i] <= 1 else float(gaps[i]))
-    if op == "==" or i in written.scale:
-        return Fraction(float(gaps[i]))
-    return Fraction(0)

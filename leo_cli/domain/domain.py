@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints, frozen
-from leo_cli.domain import feasible, halfspaces, linear_form, membership, sampling
+from leo_cli.domain import feasible, halfspaces, linear_form, membership, projection, sampling
 from leo_cli.domain.grid import FLOAT_TYPES
 from leo_cli.domain.halfspaces import HalfSpaces
 from leo_cli.domain.parts import LinearConstraint, OneHot
@@ -172,7 +172,7 @@ class Domain:
         """(m, inputs) -> (m, inputs) nearby points in the box, of the grid of `dtype`, with
         integers and one-hot groups as they must be (the member closest to hot is hot). Linear
         constraints are approached, not guaranteed: filter with `contains`."""
-        return sampling.project(self, points)
+        return projection.project(self, points)
 
     def sample(self, count: int, rng: np.random.Generator) -> Floats:
         """(count, inputs) random points of D in `dtype`: uniform, unless there are linear
@@ -193,7 +193,7 @@ class Domain:
     @cached_property
     def grid_bounds(self) -> tuple[Floats, Floats]:
         """(inputs,) each: the least and the greatest numbers of `dtype` within the bounds."""
-        return sampling.grid_bounds(self)
+        return projection.grid_bounds(self)
 
     @cached_property
     def _feasible_point(self) -> Floats:

@@ -15,6 +15,10 @@ from itertools import accumulate
 from leo_cli.domain.place import Place, quoted
 from leo_cli.tensors import TensorSpec
 
+HOT_OR_COLD = (Fraction(0), Fraction(1))  # the two values of one-hot features, as written
+
+Ranges = tuple[list[Fraction], list[Fraction]]
+
 
 @dataclass(frozen=True)
 class ExactLinear:
@@ -57,6 +61,20 @@ class ExactDomain:
     def offsets(self) -> list[int]:
         """Index of the first feature of each input."""
         return [0, *accumulate(spec.size for spec in self.inputs)][:-1]
+
+    @property
+    def members(self) -> set[int]:
+        """Features that belong to a one-hot group."""
+        return {i for group in self.one_hot for i in group}
+
+    def scale_of(self, feature: int) -> tuple[Fraction, Fraction]:
+        """(mean, std); (0, 1) for features that are not raw."""
+        return self.scale.get(feature, (Fraction(0), Fraction(1)))
+
+    def levels(self, feature: int) -> list[Fraction]:
+        """The cold and the hot value of a one-hot feature in the model's space."""
+        mean, std = self.scale_of(feature)
+        return [(value - mean) / std for value in HOT_OR_COLD]
 
     def where(self, feature: int) -> Place:
         """The place of a feature, for messages."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
-from leo_cli.domain import sampling
+from leo_cli.domain import projection
 from leo_cli.domain.halfspaces import HalfSpaces
 from leo_cli.domain.parts import OneHot
 from leo_cli.domain.simplex import LinearSystem, Row, SearchLimitError, Work
@@ -34,10 +34,10 @@ Values = dict[int, Fraction]
 
 def search(domain: Domain) -> Floats:
     """(inputs,) a point of the domain. Raises DomainError if none can be shown."""
-    points = sampling.project(domain, (domain.lower / 2 + domain.upper / 2)[None, :])
+    points = projection.project(domain, (domain.lower / 2 + domain.upper / 2)[None, :])
     if domain.constraints and not domain.contains(points)[0]:
-        random = sampling.uniform(domain, _TRIES, np.random.default_rng(0))
-        points = np.vstack([random, sampling.project(domain, random), points])
+        random = projection.uniform(domain, _TRIES, np.random.default_rng(0))
+        points = np.vstack([random, projection.project(domain, random), points])
     good = np.flatnonzero(domain.contains(points))
     return np.asarray(points[good[0]]) if len(good) else _exact_search(domain, points[-1])
 
@@ -57,8 +57,8 @@ def _exact_search(domain: Domain, start: Floats) -> Floats:
             real = start.copy()
             for i, value in found.items():
                 real[i] = float(value)
-            rounded = sampling.onto_grid(domain, real[None, :])
-            points = np.vstack([rounded, sampling.project(domain, rounded), real[None, :]])
+            rounded = projection.onto_grid(domain, real[None, :])
+            points = np.vstack([rounded, projection.project(domain, rounded), real[None, :]])
             good = np.flatnonzero(domain.contains(points))
             if len(good):
                 return np.asarray(points[good[0]])
