@@ -86,9 +86,14 @@ class CompressOptions:
 class Candidate:
     """A rewritten file, in memory. content: what goes to disk; model: what is read from that."""
 
-    content: Rendered | bytes
+    content: Rendered | Model
     model: Model
     shrunk: Shrunk
+
+    @property
+    def external(self) -> bool:
+        """Whether the weights go to a file of their own."""
+        return isinstance(self.content, Rendered) and self.content.external
 
 
 @dataclass(frozen=True)
@@ -182,13 +187,16 @@ def rewrite(analysis: Analysis, options: RewriteOptions) -> Candidate:
         return _candidate(problem, shrunk)
 
 
-def save_compressed(compressed: Compressed, path: Path, fail_under: float = 0.0) -> None:
-    """Put the new file on disk, atomically.
+def save_compressed(compressed: Compressed, path: Path, fail_under: float = 0.0) -> Model:
+    """Put the new file on disk, atomically, and return it as it is there.
 
     Raises what `content_to_write` raises; the disk is untouched then.
     """
     check_result(compressed, fail_under)
-    save(compressed.candidate.content, path)
+    candidate = compressed.candidate
+    save(candidate.content, path)
+    # with its weights in a file of their own, it has other bytes than in memory
+    return read_model(path) if candidate.external else candidate.model
 
 
 def content_to_write(compressed: Compressed, fail_under: float = 0.0) -> bytes:
@@ -198,7 +206,7 @@ def content_to_write(compressed: Compressed, fail_under: float = 0.0) -> bytes:
     """
     check_result(compressed, fail_under)
     content = compressed.candidate.content
-    return content if isinstance(content, bytes) else content.to_bytes()
+    return content.source if isinstance(content, Model) else content.to_bytes()
 
 
 def check_result(compressed: Compressed, fail_under: float = 0.0) -> None:
@@ -218,16 +226,17 @@ def check_result(compressed: Compressed, fail_under: float = 0.0) -> None:
 
 
 def verify(problem: Problem, other: Model, options: VerifyOptions) -> Comparison:
-    """Compare two models on the domain."""
+    """Compare two models on the domain: by `options.tolerance`, or both rounding bounds."""
+    unrelated = replace(options, deviation_known=False)
     with problem.watch.stage("verify"):
-        found = verify_models(problem.model, other, problem.domain, 0.0, problem.samples, options)
+        found = verify_models(problem.model, other, problem.domain, 0.0, problem.samples, unrelated)
     return Comparison(problem, other, found)
 
 
 def _candidate(problem: Problem, shrunk: Shrunk) -> Candidate:
     model = problem.model
-    if shrunk.network == model.network:
-        return Candidate(model.source, model, shrunk)
+    if shrunk.network is model.network:
+        return Candidate(model, model, shrunk)
     rendered = render(model, shrunk.network, _metadata(problem))
     return Candidate(rendered, read_model(rendered.to_bytes(), f"{model.name} (rewritten)"), shrunk)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from leo_cli.cli.console import check_report_options, publish
-from leo_cli.cli.inputs import classify_options, read_problem
+from leo_cli.cli.inputs import classify_options, read_problem, with_journal
 from leo_cli.cli.interrupt import EXIT_INTERRUPTED, ending_search_on_interrupt
 from leo_cli.cli.options import (
     Limits,
@@ -51,7 +51,10 @@ def command(
         from leo_cli.report.assemble import report_of_analysis
 
         options = classify_options(search, limits.seed)
-        with progress_on_stderr(output) as observer:
-            analysis = analyze(problem, options, budget, observer)
+        with (
+            with_journal(search, problem) as (problem, journal),
+            progress_on_stderr(output) as observer,
+        ):
+            analysis = analyze(problem, options, budget, observer, journal)
         publish(report_of_analysis(analysis), output)
     return EXIT_INTERRUPTED if budget.stop.is_set() else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import click
 
 from leo_cli.cli.console import check_report_options, publish
 from leo_cli.cli.files import STANDARD, check_output, write_stdout
-from leo_cli.cli.inputs import classify_options, read_problem
+from leo_cli.cli.inputs import classify_options, read_problem, with_journal
 from leo_cli.cli.interrupt import EXIT_INTERRUPTED, ending_search_on_interrupt
 from leo_cli.cli.options import (
     Limits,
@@ -27,6 +26,7 @@ from leo_cli.cli.progress import progress_on_stderr
 from leo_cli.errors import AnswerNo
 
 if TYPE_CHECKING:
+    from leo_cli.onnx_io import Model
     from leo_cli.pipeline import Compressed, Problem
 
 
@@ -110,16 +110,18 @@ def command(
     with ending_search_on_interrupt(budget.stop):
         problem = read_problem(model, bounds, samples)
         _check_external_data(problem, target)
-        with progress_on_stderr(output) as observer:
-            compressed = compress(problem, options, budget, observer)
-        report = report_of_compression(compressed, target)
+        with (
+            with_journal(search, problem) as (problem, journal),
+            progress_on_stderr(output) as observer,
+        ):
+            compressed = compress(problem, options, budget, observer, journal)
         on_stdout = target == STANDARD
         try:
-            _write(compressed, target, fail_under)
+            written = _write(compressed, target, fail_under)
         except AnswerNo:
-            publish(replace(report, output=None), output, on_stdout)
+            publish(report_of_compression(compressed, target, None), output, on_stdout)
             raise
-        publish(report, output, on_stdout)
+        publish(report_of_compression(compressed, target, written), output, on_stdout)
     return EXIT_INTERRUPTED if budget.stop.is_set() else 0
 
 
@@ -131,10 +133,10 @@ def _check_external_data(problem: Problem, target: str) -> None:
         )
 
 
-def _write(compressed: Compressed, target: str, fail_under: float) -> None:
+def _write(compressed: Compressed, target: str, fail_under: float) -> Model:
     from leo_cli.pipeline import content_to_write, save_compressed
 
-    if target == STANDARD:
-        write_stdout(content_to_write(compressed, fail_under))
-    else:
-        save_compressed(compressed, Path(target), fail_under)
+    if target != STANDARD:
+        return save_compressed(compressed, Path(target), fail_under)
+    write_stdout(content_to_write(compressed, fail_under))
+    return compressed.candidate.model

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -107,6 +108,7 @@ class Search:
     solver: str
     formulation: str
     trust_solver: bool
+    resume: Path | None
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -213,6 +215,12 @@ search_options = _bundle(
         "--trust-solver",
         is_flag=True,
         help="Take a solver's word for a proof. Solvers err: the result may be wrong.",
+    ),
+    click.option(
+        "--resume",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Keep a journal of verdicts in DIR, and go on from the one that is there.",
     ),
 )
 

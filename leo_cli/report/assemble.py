@@ -10,7 +10,6 @@ from leo_cli.report.model import (
     Compression,
     DomainReport,
     Fidelity,
-    LatencyReport,
     LayerReport,
     ModelReport,
     OutputReport,
@@ -48,14 +47,12 @@ def report_of_analysis(analysis: Analysis) -> Report:
     )
 
 
-def report_of_compression(
-    compressed: Compressed, path: str, latency: tuple[LatencyReport, ...] | None = None
-) -> Report:
-    """path: where the new file is; "" where it was not written."""
+def report_of_compression(compressed: Compressed, path: str, written: Model | None) -> Report:
+    """written: the new file as it is at `path`; None where nothing was written."""
     analysis, candidate = compressed.analysis, compressed.candidate
     problem, stability = analysis.problem, analysis.stability
     before, after = _size(problem.model.network), _size(candidate.model.network)
-    output = OutputReport(path, candidate.model.sha256, candidate.model.size) if path else None
+    new = candidate.model if written is None else written
     return Report(
         command="compress",
         model=_model(problem.model),
@@ -72,7 +69,7 @@ def report_of_compression(
         compression=Compression(
             _removed(before.connections, after.connections),
             _removed(before.units, after.units),
-            _removed(problem.model.size, candidate.model.size),
+            _removed(problem.model.size, new.size),
         ),
         fidelity=Fidelity(
             _largest(candidate.shrunk.deviation),
@@ -81,8 +78,7 @@ def report_of_compression(
             _known(compressed.verification.rounding_after),
         ),
         verification=_verification(compressed.verification),
-        latency=latency,
-        output=output,
+        output=None if written is None else OutputReport(path, new.sha256, new.size),
         deciders=dict(stability.cost),
         notes=_notes(problem, (*stability.notes, *compressed.notes)),
     )

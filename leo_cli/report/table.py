@@ -14,6 +14,7 @@ from leo_cli.report.model import LayerReport, Report
 
 WIDTH = 80
 _LABEL = 14  # columns of the labels under the table of layers
+_TIE = "\N{NO-BREAK SPACE}"  # between words that stay on one line
 _NAME = 25  # columns of a layer's name
 
 Paint = Callable[[str, str], str]
@@ -191,7 +192,7 @@ class _Table:
     def _wrapped(self, text: str, room: int) -> list[str]:
         lines = [""]
         for word in text.split():
-            piece = self._cut(word, room)
+            piece = self._cut(word, room).replace(_TIE, " ")
             if len(lines[-1]) + len(piece) + 1 > room and lines[-1].strip():
                 lines.append(piece)
             else:
@@ -216,8 +217,11 @@ class _Table:
         return self.signs.dots + text[-(room - len(self.signs.dots)) :]
 
     def _joined(self, parts: Sequence[str]) -> str:
+        """Parts with a sign between them; lines are broken between parts only where they fit."""
         between = f" {self.signs.dot} " if self.signs.dot != "," else ", "
-        return between.join(parts)
+        room = WIDTH - _LABEL
+        tied = [p.replace(" ", _TIE) if len(p) <= room - 2 else p for p in parts]
+        return between.join(tied)
 
 
 def _row_width() -> int:
@@ -253,4 +257,5 @@ def _time(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds >= 0.1:
         return f"{seconds:.1f} s"
-    return f"{1000 * seconds:.3g} ms"
+    milliseconds = 1000 * seconds
+    return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.2g} ms"

@@ -1,0 +1,74 @@
+"""Documentation that is run: every `leo` command of the README and the user's pages."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/cli.md")
+
+
+def commands(page: str) -> list[str]:
+    """Lines of indented or fenced blocks that call leo, comments taken off."""
+    lines, fenced = [], False
+    for line in (ROOT / page).read_text(encoding="utf-8").splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            text = re.sub(r"\s{2,}# .*$", "", line.strip())
+            if re.search(r"(^|\| )leo ", text):
+                lines.append(text)
+    return lines
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Run a line in a copy of the project's sample models, with `leo` and `python` on the path."""
+    shutil.copytree(ROOT / "sample_models", tmp_path / "sample_models")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, call in (("leo", "-m leo_cli.cli.main"), ("python", "")):
+        (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n')
+        (tools / name).chmod(0o755)
+
+    def run(line: str) -> subprocess.CompletedProcess:
+        env = {"PATH": f"{tools}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_shown_works(page, shell) -> None:
+    shown = commands(page)
+    assert shown, f"{page} shows no command"
+    for line in shown:
+        done = shell(line)
+        assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, "docs/architecture.md", "sample_models/README.md"])
+def test_links_lead_somewhere(page) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md"])
+def test_places_named_in_the_architecture_exist(page) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    places = re.findall(r"`((?:leo_cli|tests)/[\w/.]*)`", text)
+    assert len(places) > 10
+    for place in places:
+        assert (ROOT / place).exists(), place

@@ -1,0 +1,138 @@
+"""The orchestrator's promises: what is verified is what is written, and nothing else ever is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from leo_cli import pipeline
+from leo_cli.errors import AnswerNo, VerificationFailed
+from leo_cli.network import Network
+from leo_cli.onnx_io import read_model
+from leo_cli.stability import Budget, ClassifyOptions
+from leo_cli.verify import VerifyOptions
+
+SAMPLES = Path(__file__).resolve().parents[1] / "sample_models"
+QUICK = pipeline.CompressOptions(verify=VerifyOptions(samples=500))
+
+
+@pytest.fixture
+def problem():
+    return pipeline.load(SAMPLES / "thermostat.onnx", SAMPLES / "thermostat.bounds.json")
+
+
+def _wrong_bias(network: Network) -> Network:
+    *before, last = network.layers
+    moved = replace(last, bias=last.bias + 2.0**-7)
+    return replace(network, layers=(*before, moved))
+
+
+def _lost_unit(network: Network) -> Network:
+    """The first hidden unit, an unstable one, wrongly taken for inactive."""
+    first, second, *rest = network.layers
+    kept = np.arange(1, first.width)
+    (into,), (out_of,) = first.terms, second.terms
+    smaller = replace(
+        first,
+        terms=(replace(into, map=into.map.take(rows=kept)),),
+        bias=first.bias[kept],
+        origin=first.origin[kept],
+    )
+    reader = replace(second, terms=(replace(out_of, map=out_of.map.take(columns=kept)),))
+    return replace(network, layers=(smaller, reader, *rest))
+
+
+@pytest.mark.parametrize("mutate", [_wrong_bias, _lost_unit])
+def test_a_wrong_rewrite_is_never_written(monkeypatch, problem, tmp_path, mutate) -> None:
+    right = pipeline.shrink
+
+    def wrong(*arguments):
+        shrunk = right(*arguments)
+        return replace(shrunk, network=mutate(shrunk.network))
+
+    monkeypatch.setattr(pipeline, "shrink", wrong)
+    result = pipeline.compress(problem, QUICK, Budget())
+    assert not result.verification.passed
+    out = tmp_path / "out.onnx"
+    with pytest.raises(VerificationFailed, match="nothing was written"):
+        pipeline.save_compressed(result, out)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(VerificationFailed):
+        pipeline.content_to_write(result)
+
+
+def test_what_is_verified_is_read_from_the_rendered_bytes(monkeypatch, problem, tmp_path) -> None:
+    """A writer that spoils the file is noticed, although the network in memory is right."""
+    right = pipeline.render
+
+    def wrong(model, network, metadata):
+        return right(model, _wrong_bias(network), metadata)
+
+    monkeypatch.setattr(pipeline, "render", wrong)
+    assert not pipeline.compress(problem, QUICK, Budget()).verification.passed
+
+
+def test_the_file_written_is_the_one_verified(problem, tmp_path) -> None:
+    result = pipeline.compress(problem, QUICK, Budget())
+    out = tmp_path / "out.onnx"
+    pipeline.save_compressed(result, out)
+    assert out.read_bytes() == pipeline.content_to_write(result)
+    assert read_model(out).sha256 == result.candidate.model.sha256
+
+
+def test_nothing_to_remove_is_a_plain_copy(problem, tmp_path) -> None:
+    once = pipeline.content_to_write(pipeline.compress(problem, QUICK, Budget()))
+    again = pipeline.load(once, SAMPLES / "thermostat.bounds.json")
+    result = pipeline.compress(again, QUICK, Budget())
+    assert result.unchanged and result.connections_removed == 0
+    pipeline.save_compressed(result, tmp_path / "copy.onnx")
+    assert (tmp_path / "copy.onnx").read_bytes() == once
+
+
+def test_no_time_is_no_error(problem) -> None:
+    result = pipeline.compress(problem, QUICK, Budget(deadline=0.0))
+    assert result.verification.passed
+
+
+def test_an_interrupted_search_still_gives_a_verified_model(problem) -> None:
+    budget = Budget()
+    budget.stop.set()
+    assert pipeline.compress(problem, QUICK, budget).verification.passed
+
+
+def test_fail_under_is_met_or_raised(problem, tmp_path) -> None:
+    result = pipeline.compress(problem, QUICK, Budget())
+    pipeline.check_result(result, result.connections_removed)
+    with pytest.raises(AnswerNo, match="--fail-under"):
+        pipeline.save_compressed(result, tmp_path / "o.onnx", result.connections_removed + 0.01)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bit_exact_gives_up_what_moves_bits(problem, monkeypatch) -> None:
+    """With a verification that sees bits move whenever h1 is rewritten, h1 stays as it was."""
+    right = pipeline.verify_models
+
+    def sensitive(original, candidate, *rest):
+        found = right(original, candidate, *rest)
+        width = candidate.network.layers[0].width
+        return replace(found, bit_identical=1.0 if width == 6 else 0.5)
+
+    monkeypatch.setattr(pipeline, "verify_models", sensitive)
+    result = pipeline.compress(problem, replace(QUICK, bit_exact=True), Budget())
+    assert result.verification.bit_identical == 1.0
+    assert result.candidate.model.network.layers[0].width == 6
+    assert any("gave up the rewrites of layer h1" in note for note in result.notes)
+
+
+def test_stages_are_timed(problem) -> None:
+    pipeline.compress(problem, QUICK, Budget())
+    seconds = problem.watch.seconds()
+    assert set(seconds) == {"total", "read", "classify", "rewrite", "verify"}
+    assert seconds["total"] >= max(v for k, v in seconds.items() if k != "total") > 0
+
+
+def test_analysis_alone_changes_nothing(problem) -> None:
+    analysis = pipeline.analyze(problem, ClassifyOptions(), Budget())
+    first, _ = analysis.stability.layers
+    assert len(first.verdicts) == 6
