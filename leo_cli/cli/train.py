@@ -121,7 +121,7 @@ def _numbers(
     help="Share of the epochs, at the end, without penalties; zeros stay zero.",
 )
 @click.option(
-    "--lr", "rate", type=float, default=0.1, show_default=True, metavar="X", help="Learning rate."
+    "--lr", "rate", type=float, default=0.05, show_default=True, metavar="X", help="Learning rate."
 )
 @click.option("--momentum", type=float, default=0.9, show_default=True, metavar="X")
 @click.option(
@@ -131,7 +131,13 @@ def _numbers(
     show_default=True,
     help="How the learning rate falls.",
 )
-@click.option("--batch-size", type=int, default=128, show_default=True, metavar="N")
+@click.option(
+    "--batch-size",
+    type=int,
+    show_default="a hundredth of the samples, but 16 to 128",
+    metavar="N",
+    help="Samples a step.",
+)
 @click.option(
     "--val-split",
     type=float,

@@ -221,7 +221,7 @@ class _Run:
         """One pass over the samples; the mean loss of its batches, without penalties."""
         torch = self.torch
         options = self.options
-        size = min(options.batch_size, len(self.x))
+        size = options.samples_a_step(len(self.x))
         order = torch.randperm(len(self.x), generator=self.generator)
         batches = max(1, len(self.x) // size)  # a last, smaller batch waits for the next shuffle
         total = 0.0

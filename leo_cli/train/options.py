@@ -21,7 +21,8 @@ class TrainOptions:
     mean loss of a batch (leo_cli.train.penalties). regularizer: how the first three are applied.
     epochs: passes over the training samples. finetune: share of the epochs, at the end, in which
     no penalty acts and weights that are zero stay zero. rate: learning rate; momentum: heavy
-    ball; schedule: how the rate falls. batch_size: samples a step. seed: of everything random.
+    ball; schedule: how the rate falls. batch_size: samples a step, None for
+    a hundredth of them, but 16 to 128. seed: of everything random.
     val_split: share of the samples held out. normalize: scaling of the features, part of the
     model. patience: epochs without a lower loss plus penalty on the held-out samples before a phase
     ends, with the best weights it had. threads: of PyTorch; another number may round sums
@@ -36,10 +37,10 @@ class TrainOptions:
     regularizer: str = "proximal"
     epochs: int = 40
     finetune: float = 0.25
-    rate: float = 0.1
+    rate: float = 0.05
     momentum: float = 0.9
     schedule: str = "cosine"
-    batch_size: int = 128
+    batch_size: int | None = None
     seed: int = 0
     val_split: float = 0.1
     normalize: str = "none"
@@ -56,7 +57,8 @@ class TrainOptions:
         _require("finetune", self.finetune, 0.0, 1.0, "at least 0 and below 1")
         _require("val_split", self.val_split, 0.0, 1.0, "at least 0 and below 1")
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("threads", 1)):
-            if getattr(self, name) < least:
+            given = getattr(self, name)
+            if given is not None and given < least:
                 raise InputError(
                     f"--{_option(name)} {getattr(self, name)}: at least {least} is needed"
                 )
@@ -73,6 +75,14 @@ class TrainOptions:
             raise InputError(f"--patience {self.patience}: at least 1 is needed")
         if self.patience is not None and self.val_split == 0:
             raise InputError("--patience needs held-out samples: give --val-split above 0")
+
+    def samples_a_step(self, samples: int) -> int:
+        """The batch size for that many training samples.
+
+        Few samples need small batches: zeros are found in steps, not in epochs.
+        """
+        size = self.batch_size or min(128, max(16, samples // 100))
+        return min(size, samples)
 
     @property
     def finetune_epochs(self) -> int:

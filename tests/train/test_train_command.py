@@ -218,7 +218,7 @@ def test_digits_from_training_to_a_smaller_network(
     np.savez(tmp_path / "digits.npz", x=digits.data, y=digits.target)
     trained = leo(
         capsys, "train", str(tmp_path / "digits.npz"), "-o", str(tmp_path / "model.onnx"),
-        "--hidden", "40,40", "--normalize", "minmax", "--l1", "1e-3", "--group-inputs", "1e-3",
+        "--hidden", "40,40", "--normalize", "minmax", "--l1", "2e-3", "--group-inputs", "2e-3",
     )  # fmt: skip
     assert trained["score"]["held_out"] > 0.93
     assert compress_and_compare(tmp_path, digits.data, capsys) > 0.5
@@ -236,7 +236,7 @@ def test_a_regression_table_from_training_to_a_smaller_network(
     trained = leo(
         capsys, "train", str(tmp_path / "diabetes.csv"), "-o", str(tmp_path / "model.onnx"),
         "--target", "progression", "--hidden", "32,32", "--normalize", "standard",
-        "--l1", "5e-3", "--lr", "0.02", "--batch-size", "32",
+        "--l1", "5e-3",
     )  # fmt: skip
     assert trained["measure"] == "r2"
     assert trained["score"]["held_out"] > 0.3

@@ -13,7 +13,7 @@ from leo_cli.train.search import choose, front
 
 torch = pytest.importorskip("torch")
 
-SMALL = TrainOptions(hidden=(12, 8), epochs=30, batch_size=16, l1=1e-3, val_split=0.25)
+SMALL = TrainOptions(hidden=(12, 8), epochs=30, batch_size=16, rate=0.1, l1=1e-3, val_split=0.25)
 
 
 def blobs(samples: int = 240, features: int = 6) -> Dataset:
@@ -88,7 +88,7 @@ def test_group_penalties_remove_whole_inputs_and_units() -> None:
     data = blobs(features=20)
     plain = trained(data, replace(SMALL, l1=0.0))
     inputs = trained(data, replace(SMALL, l1=0.0, group_inputs=2e-2))
-    units = trained(data, replace(SMALL, l1=0.0, group_units=2e-2))
+    units = trained(data, replace(SMALL, l1=0.0, group_units=5e-2))
 
     def used(model: Perceptron) -> tuple[int, int]:
         first = model.weights[0] != 0
