@@ -265,6 +265,10 @@ def stacked(forms: Sequence[Form], order: Ints) -> Form | None:
     return select(result, order)
 
 
+def _ascending(index: Ints) -> bool:
+    return np.array_equal(index, np.arange(len(index)))
+
+
 def dense(form: Form, matrix: Floats, dtype: str) -> Form | None:
     """matrix @ form; matrix: (out, n). Only of a form that reads whole nodes, each unit once, so
     that the stored matrix gets neither zero columns nor sums of columns."""
@@ -278,9 +282,12 @@ def dense(form: Form, matrix: Floats, dtype: str) -> Form | None:
         rows = np.flatnonzero(units.source == source)
         if len(rows) != width or len(np.unique(units.column[rows])) != width:
             return None
-        part = np.empty((len(matrix), width))
-        part[:, units.column[rows]] = matrix[:, rows] * units.scale[rows]
-        if not representable(part, dtype):
-            return None
+        rows = rows[np.argsort(units.column[rows])]
+        part = matrix if len(rows) == matrix.shape[1] and _ascending(rows) else matrix[:, rows]
+        scale = units.scale[rows]
+        if np.any(scale != 1):
+            part = part * scale
+            if not representable(part, dtype):
+                return None
         terms.append(Term(source, Dense(part)))
     return Form(tuple(terms), np.zeros(len(matrix)), nodes=form.nodes)

@@ -9,7 +9,7 @@ from onnx import helper
 
 from leo_cli.onnx_io.constants import ELEMENT_TYPES
 from leo_cli.onnx_io.model import Model
-from leo_cli.onnx_io.region import Placement
+from leo_cli.onnx_io.placement import Placement
 from leo_cli.tensors import TensorSpec
 
 

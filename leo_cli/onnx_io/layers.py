@@ -18,9 +18,9 @@ from leo_cli.network import Layer, Network
 from leo_cli.onnx_io.affine import Form, Normalisation, Realisation, picked, select
 from leo_cli.onnx_io.model import Model, has_batch
 from leo_cli.onnx_io.naming import Sheet
+from leo_cli.onnx_io.placement import Placement
 from leo_cli.onnx_io.plan import Plan
 from leo_cli.onnx_io.products import Predecessors, Products
-from leo_cli.onnx_io.region import Placement
 from leo_cli.onnx_io.units import Units
 
 EXPAND = 8  # the operator set that has Expand

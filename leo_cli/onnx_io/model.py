@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from leo_cli.network import Network
-from leo_cli.onnx_io.region import Placement
+from leo_cli.onnx_io.placement import Placement
 from leo_cli.tensors import TensorSpec
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from leo_cli.network import Dense, Layer, LinearMap, Network, Scaled
 from leo_cli.onnx_io.model import Model
-from leo_cli.onnx_io.region import Placement
+from leo_cli.onnx_io.placement import Placement
 
 
 @dataclass(frozen=True)

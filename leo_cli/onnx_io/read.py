@@ -22,7 +22,8 @@ from leo_cli.onnx_io import interface
 from leo_cli.onnx_io.affine import whole_node
 from leo_cli.onnx_io.load import load
 from leo_cli.onnx_io.model import Model
-from leo_cli.onnx_io.region import Blocker, Placement, Region
+from leo_cli.onnx_io.placement import Blocker, Placement
+from leo_cli.onnx_io.region import Region
 from leo_cli.onnx_io.values import Affine
 from leo_cli.tensors import TensorSpec
 

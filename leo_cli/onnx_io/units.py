@@ -16,7 +16,7 @@ from leo_cli.network import Network
 from leo_cli.onnx_io.constants import ELEMENT_TYPES
 from leo_cli.onnx_io.model import Model, has_batch
 from leo_cli.onnx_io.naming import Sheet
-from leo_cli.onnx_io.region import Placement
+from leo_cli.onnx_io.placement import Placement
 
 
 class Units:

@@ -19,8 +19,8 @@ from leo_cli.onnx_io.layers import Layers
 from leo_cli.onnx_io.model import Model
 from leo_cli.onnx_io.naming import Names, Sheet
 from leo_cli.onnx_io.ordering import evaluation_order
+from leo_cli.onnx_io.placement import OUTPUTS_KEY
 from leo_cli.onnx_io.plan import Plan, Planner
-from leo_cli.onnx_io.region import OUTPUTS_KEY
 from leo_cli.onnx_io.screening import check_model, opsets
 
 INITIALIZERS_ARE_INPUTS = 4  # below this IR version every initializer must be listed as an input

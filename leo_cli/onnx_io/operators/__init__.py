@@ -1,6 +1,6 @@
 """How each ONNX operator is read: one family a module, all registered in `READERS`.
 
-A reader takes the step (a node) and the region (what is known so far) and returns the values of the
+A reader takes the step (a node) and the scope (what is known so far) and returns the values of the
 node's outputs, or raises `Unsupported` with the reason why the network ends there.
 """
 
@@ -14,9 +14,9 @@ from leo_cli.onnx_io.step import Step
 from leo_cli.onnx_io.values import Value
 
 if TYPE_CHECKING:
-    from leo_cli.onnx_io.region import Region
+    from leo_cli.onnx_io.scope import Scope
 
-Reader = Callable[[Step, "Region"], Sequence[Value]]
+Reader = Callable[[Step, "Scope"], Sequence[Value]]
 
 READERS: Mapping[tuple[str, str], Reader] = {
     **activation.READERS,

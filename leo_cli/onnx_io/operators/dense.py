@@ -30,14 +30,14 @@ from leo_cli.onnx_io.values import (
 )
 
 if TYPE_CHECKING:
-    from leo_cli.onnx_io.region import Region
+    from leo_cli.onnx_io.scope import Scope
 
 
 def _contract(
-    step: Step, region: Region, position: int, axis: int, matrix: Floats, dims: tuple[Dim, ...]
+    step: Step, scope: Scope, position: int, axis: int, matrix: Floats, dims: tuple[Dim, ...]
 ) -> Affine:
     """The tensor of axes `dims` that replaces axis `axis` of an input by matrix @ (that axis)."""
-    value = region.affine(step, position)
+    value = scope.affine(step, position)
     if value.dims[axis] == BATCH:
         raise Unsupported("sums over the samples of a batch", "batch")
     inner = [n for k, n in enumerate(value.dims) if k != axis and n not in (1, BATCH)]
@@ -51,7 +51,7 @@ def _contract(
         raise Unsupported("has a matrix without rows or columns")
     form = product(value.form, matrix, value.dtype)
     if form is None:
-        value = region.materialise(step.inputs[position])
+        value = scope.materialise(step.inputs[position])
         form = product(value.form, matrix, value.dtype)
     if form is None:
         raise Unsupported("has weights that its own type cannot hold")
@@ -60,9 +60,9 @@ def _contract(
     return Affine(shape, batch, value.dtype, form.through(step.position))
 
 
-def _operands(step: Step, region: Region) -> tuple[int, int]:
+def _operands(step: Step, scope: Scope) -> tuple[int, int]:
     """(position of the data, position of the matrix)."""
-    first, second = region.value(step, 0), region.value(step, 1)
+    first, second = scope.value(step, 0), scope.value(step, 1)
     if isinstance(first, Affine) and isinstance(second, Constant):
         return 0, 1
     if isinstance(second, Affine) and isinstance(first, Constant):
@@ -70,10 +70,10 @@ def _operands(step: Step, region: Region) -> tuple[int, int]:
     raise Unsupported("multiplies two tensors that both depend on the input")
 
 
-def matmul(step: Step, region: Region) -> Sequence[Value]:
-    data, weights = _operands(step, region)
-    value = region.affine(step, data)
-    matrix = region.numbers(step, weights, value.dtype)
+def matmul(step: Step, scope: Scope) -> Sequence[Value]:
+    data, weights = _operands(step, scope)
+    value = scope.affine(step, data)
+    matrix = scope.numbers(step, weights, value.dtype)
     dims = value.dims
     while matrix.ndim > 2 and matrix.shape[0] == 1:
         dims = dims if matrix.ndim <= len(dims) else (1, *dims)
@@ -91,13 +91,13 @@ def matmul(step: Step, region: Region) -> Sequence[Value]:
         axis = max(len(dims) - 2, 0)
         stacked = matrix if matrix.ndim == 2 else matrix[None, :]
         out = (*dims[:axis], *matrix.shape[:-1], *dims[axis + 1 :])
-    return [_contract(step, region, data, axis, stacked, out)]
+    return [_contract(step, scope, data, axis, stacked, out)]
 
 
-def gemm(step: Step, region: Region) -> Sequence[Value]:
-    data, weights = _operands(step, region)
-    value = region.affine(step, data)
-    matrix = region.numbers(step, weights, value.dtype)
+def gemm(step: Step, scope: Scope) -> Sequence[Value]:
+    data, weights = _operands(step, scope)
+    value = scope.affine(step, data)
+    matrix = scope.numbers(step, weights, value.dtype)
     if len(value.dims) != 2 or matrix.ndim != 2:
         raise Unsupported("multiplies tensors that are no matrices")
     flipped = step.integer("transA" if data == 0 else "transB", 0) != 0
@@ -107,31 +107,31 @@ def gemm(step: Step, region: Region) -> Sequence[Value]:
     if data == 0:
         axis = 0 if flipped else 1
         out = (value.dims[1 - axis], matrix.shape[1])
-        result = _contract(step, region, data, axis, matrix.T, out)
+        result = _contract(step, scope, data, axis, matrix.T, out)
     else:
         axis = 1 if flipped else 0
         out = (matrix.shape[0], value.dims[1 - axis])
-        result = _contract(step, region, data, axis, matrix, out)
-    result = _times(step, region, result, region.finite_number(step, "alpha", 1.0, value.dtype))
-    addend = region.value(step, 2)
+        result = _contract(step, scope, data, axis, matrix, out)
+    result = _times(step, scope, result, scope.finite_number(step, "alpha", 1.0, value.dtype))
+    addend = scope.value(step, 2)
     if addend is None:
         return [result]
     if broadcast_dims(out, _dims(addend)) != out:
         raise Unsupported(f"adds a tensor of shape {list(_dims(addend))} to one of {list(out)}")
-    factor = region.finite_number(step, "beta", 1.0, value.dtype)
+    factor = scope.finite_number(step, "beta", 1.0, value.dtype)
     if isinstance(addend, Affine):
-        other = _times(step, region, region.affine(step, 2), factor)
-        return [add(step, region, (result, None), (other, None))]
-    bias = region.numbers(step, 2, value.dtype)
+        other = _times(step, scope, scope.affine(step, 2), factor)
+        return [add(step, scope, (result, None), (other, None))]
+    bias = scope.numbers(step, 2, value.dtype)
     if factor == 0 or not np.any(bias):
         return [result]
     if np.frexp(abs(factor))[0] == 0.5:
-        return [region.plus(step, result, bias * factor)]
+        return [scope.plus(step, result, bias * factor)]
     # beta * C need not be a number of the type: C becomes a node, and beta its scale
     spread = np.broadcast_to(bias, single(out)).reshape(-1)
-    node = region.virtual(result, constant(spread), step.outputs[0])
-    scaled_bias = _times(step, region, node, factor)
-    return [add(step, region, (result, None), (scaled_bias, None))]
+    node = scope.virtual(result, constant(spread), step.outputs[0])
+    scaled_bias = _times(step, scope, node, factor)
+    return [add(step, scope, (result, None), (scaled_bias, None))]
 
 
 def _dims(value: Value) -> tuple[Dim, ...]:
@@ -142,30 +142,30 @@ def _dims(value: Value) -> tuple[Dim, ...]:
     raise Unsupported("adds something that is not known")
 
 
-def _times(step: Step, region: Region, value: Affine, factor: float) -> Affine:
+def _times(step: Step, scope: Scope, value: Affine, factor: float) -> Affine:
     """factor * value; by way of a node where the product would not be a number of the type."""
     factors = np.full(value.form.size, factor)
     form = scaled(value.form, factors, value.dtype)
     if form is None:
-        node = region.virtual(value, value.form, step.outputs[0])
+        node = scope.virtual(value, value.form, step.outputs[0])
         form = scaled(node.form, factors, value.dtype)
     if form is None:
         raise Unsupported(f"scales by {factor}, which its own type cannot hold")
     return value.with_form(form.through(step.position))
 
 
-def fused_gemm(step: Step, region: Region) -> Sequence[Value]:
+def fused_gemm(step: Step, scope: Scope) -> Sequence[Value]:
     """onnxruntime's Gemm with an activation: read where that is a ReLU."""
     activation = step.attributes.get("activation", b"")
     if activation not in (b"Relu", b""):
         raise Unsupported(f"has the activation {activation.decode(errors='replace')}")
-    (result,) = gemm(step, region)
+    (result,) = gemm(step, scope)
     if not isinstance(result, Affine) or activation == b"":
         return [result]
-    return [region.relu(step, result)]
+    return [scope.relu(step, result)]
 
 
-READERS: Mapping[tuple[str, str], Callable[[Step, Region], Sequence[Value]]] = {
+READERS: Mapping[tuple[str, str], Callable[[Step, Scope], Sequence[Value]]] = {
     ("", "MatMul"): matmul,
     ("", "Gemm"): gemm,
     ("com.microsoft", "FusedGemm"): fused_gemm,

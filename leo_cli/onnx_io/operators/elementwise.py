@@ -30,12 +30,12 @@ from leo_cli.onnx_io.values import (
 from leo_cli.rounding import UNIT_ROUNDOFF
 
 if TYPE_CHECKING:
-    from leo_cli.onnx_io.region import Region
+    from leo_cli.onnx_io.scope import Scope
 
 
-def _split(step: Step, region: Region) -> tuple[int, int | None]:
+def _split(step: Step, scope: Scope) -> tuple[int, int | None]:
     """(position of a tensor, position of the constant or None where both are tensors)."""
-    first, second = region.value(step, 0), region.value(step, 1)
+    first, second = scope.value(step, 0), scope.value(step, 1)
     if isinstance(first, Affine):
         return 0, 1 if isinstance(second, Constant) else None
     if isinstance(second, Affine) and isinstance(first, Constant):
@@ -45,7 +45,7 @@ def _split(step: Step, region: Region) -> tuple[int, int | None]:
 
 def add(
     step: Step,
-    region: Region,
+    scope: Scope,
     left: tuple[Affine, str | None],
     right: tuple[Affine, str | None],
     sign: float = 1.0,
@@ -56,12 +56,12 @@ def add(
     dims = broadcast_dims(values[0].dims, values[1].dims)
     for attempt in (None, 1, 0):
         if attempt is not None and not is_selection(values[attempt].form):
-            values[attempt] = region.settle(values[attempt], names[attempt], step)
+            values[attempt] = scope.settle(values[attempt], names[attempt], step)
         a, b = expanded(values[0], dims), expanded(values[1], dims)
         form = summed(a.form, (b if sign > 0 else negated(b)).form)
         if form is not None:
             return a.with_form(form.through(step.position))
-    b = region.virtual(b, b.form, step.outputs[0])  # two selections of the same units
+    b = scope.virtual(b, b.form, step.outputs[0])  # two selections of the same units
     form = summed(a.form, (b if sign > 0 else negated(b)).form)
     if form is None:
         raise Unsupported("adds two tensors that cannot be told apart")
@@ -76,79 +76,79 @@ def negated(value: Affine) -> Affine:
     return value.with_form(form)
 
 
-def _operand(step: Step, region: Region, position: int) -> Affine:
+def _operand(step: Step, scope: Scope, position: int) -> Affine:
     """An input as a form that arithmetic may go on with."""
-    value = region.affine(step, position)
+    value = scope.affine(step, position)
     if value.form.sealed or value.form.realisation is not None:
-        return region.materialise(step.inputs[position])
+        return scope.materialise(step.inputs[position])
     return value
 
 
-def _pair(step: Step, region: Region, sign: float) -> Sequence[Value]:
-    left, right = _operand(step, region, 0), _operand(step, region, 1)
-    return [add(step, region, (left, step.inputs[0]), (right, step.inputs[1]), sign)]
+def _pair(step: Step, scope: Scope, sign: float) -> Sequence[Value]:
+    left, right = _operand(step, scope, 0), _operand(step, scope, 1)
+    return [add(step, scope, (left, step.inputs[0]), (right, step.inputs[1]), sign)]
 
 
-def sum_(step: Step, region: Region) -> Sequence[Value]:
+def sum_(step: Step, scope: Scope) -> Sequence[Value]:
     total: Affine | None = None
     for position in range(len(step.inputs)):
-        value = region.value(step, position)
+        value = scope.value(step, position)
         if isinstance(value, Constant):
             raise Unsupported("sums tensors and constants")
-        part = _operand(step, region, position)
+        part = _operand(step, scope, position)
         name = step.inputs[position]
-        total = part if total is None else add(step, region, (total, None), (part, name))
+        total = part if total is None else add(step, scope, (total, None), (part, name))
     if total is None:
         raise Unsupported("has no inputs")
     return [total]
 
 
-def addition(step: Step, region: Region) -> Sequence[Value]:
-    tensor, known = _split(step, region)
+def addition(step: Step, scope: Scope) -> Sequence[Value]:
+    tensor, known = _split(step, scope)
     if known is None:
-        return _pair(step, region, 1.0)
-    value = region.affine(step, tensor)
-    bias = region.numbers(step, known, value.dtype)
-    return [region.plus(step, value, bias, step.inputs[tensor])]
+        return _pair(step, scope, 1.0)
+    value = scope.affine(step, tensor)
+    bias = scope.numbers(step, known, value.dtype)
+    return [scope.plus(step, value, bias, step.inputs[tensor])]
 
 
-def subtraction(step: Step, region: Region) -> Sequence[Value]:
-    tensor, known = _split(step, region)
+def subtraction(step: Step, scope: Scope) -> Sequence[Value]:
+    tensor, known = _split(step, scope)
     if known is None:
-        return _pair(step, region, -1.0)
-    value = _operand(step, region, tensor) if tensor == 1 else region.affine(step, tensor)
-    numbers = region.numbers(step, known, value.dtype)
+        return _pair(step, scope, -1.0)
+    value = _operand(step, scope, tensor) if tensor == 1 else scope.affine(step, tensor)
+    numbers = scope.numbers(step, known, value.dtype)
     if tensor == 0:
-        return [region.plus(step, value, -numbers, step.inputs[0])]
+        return [scope.plus(step, value, -numbers, step.inputs[0])]
     if np.any(value.form.bias != 0):
-        value = region.materialise(step.inputs[1])
-    return [region.plus(step, negated(value), numbers)]
+        value = scope.materialise(step.inputs[1])
+    return [scope.plus(step, negated(value), numbers)]
 
 
-def multiplication(step: Step, region: Region) -> Sequence[Value]:
-    tensor, known = _split(step, region)
+def multiplication(step: Step, scope: Scope) -> Sequence[Value]:
+    tensor, known = _split(step, scope)
     if known is None:
         raise Unsupported("multiplies two tensors that both depend on the input")
-    value = _operand(step, region, tensor)
-    numbers = region.numbers(step, known, value.dtype)
+    value = _operand(step, scope, tensor)
+    numbers = scope.numbers(step, known, value.dtype)
     dims = broadcast_dims(value.dims, numbers.shape)
     factor = np.broadcast_to(numbers, single(dims)).reshape(-1)
     wide = expanded(value, dims)
     form = scaled(wide.form, factor, value.dtype)
     if form is None:
-        wide = expanded(region.materialise(step.inputs[tensor]), dims)
+        wide = expanded(scope.materialise(step.inputs[tensor]), dims)
         form = scaled(wide.form, factor, value.dtype)
     if form is None:
         raise Unsupported("scales by numbers that its own type cannot hold")
     return [wide.with_form(form.through(step.position))]
 
 
-def division(step: Step, region: Region) -> Sequence[Value]:
-    tensor, known = _split(step, region)
+def division(step: Step, scope: Scope) -> Sequence[Value]:
+    tensor, known = _split(step, scope)
     if known is None or tensor == 1:
         raise Unsupported("divides by something that depends on the input")
-    value = _operand(step, region, 0)
-    numbers = region.numbers(step, known, value.dtype)
+    value = _operand(step, scope, 0)
+    numbers = scope.numbers(step, known, value.dtype)
     if np.any(numbers == 0):
         raise Unsupported("divides by 0")
     dims = broadcast_dims(value.dims, numbers.shape)
@@ -161,7 +161,7 @@ def division(step: Step, region: Region) -> Sequence[Value]:
         form = scaled(wide.form, factor, value.dtype)
         if form is not None:
             return [wide.with_form(form.through(step.position))]
-    wide = expanded(region.plain(step, 0), dims)
+    wide = expanded(scope.plain(step, 0), dims)
     terms = []
     for term in wide.form.terms:
         if not isinstance(term.map, Scaled):
@@ -179,12 +179,12 @@ def division(step: Step, region: Region) -> Sequence[Value]:
     ]
 
 
-def negation(step: Step, region: Region) -> Sequence[Value]:
-    value = negated(_operand(step, region, 0))
+def negation(step: Step, scope: Scope) -> Sequence[Value]:
+    value = negated(_operand(step, scope, 0))
     return [value.with_form(value.form.through(step.position))]
 
 
-READERS: Mapping[tuple[str, str], Callable[[Step, Region], Sequence[Value]]] = {
+READERS: Mapping[tuple[str, str], Callable[[Step, Scope], Sequence[Value]]] = {
     ("", "Add"): addition,
     ("", "Sub"): subtraction,
     ("", "Mul"): multiplication,

@@ -12,7 +12,7 @@ from leo_cli.onnx_io.step import Step
 from leo_cli.onnx_io.values import BATCH, Affine, Constant, Dim, Sizes, Unsupported, Value
 
 if TYPE_CHECKING:
-    from leo_cli.onnx_io.region import Region
+    from leo_cli.onnx_io.scope import Scope
 
 
 def _known(entries: Sequence[Dim], scalar: bool) -> Value:
@@ -31,17 +31,17 @@ def _entries(value: Value | None) -> tuple[Dim, ...]:
     raise Unsupported("computes a shape from something that is not known")
 
 
-def shape(step: Step, region: Region) -> Sequence[Value]:
-    value = region.value(step, 0)
+def shape(step: Step, scope: Scope) -> Sequence[Value]:
+    value = scope.value(step, 0)
     if not isinstance(value, Affine):
         raise Unsupported("takes the shape of something that is not known")
     dims = value.dims[step.integer("start", 0) : step.attributes.get("end")]
     return [_known(dims, False)]
 
 
-def gather(step: Step, region: Region) -> Sequence[Value]:
-    entries = _entries(region.value(step, 0))
-    index = region.value(step, 1)
+def gather(step: Step, scope: Scope) -> Sequence[Value]:
+    entries = _entries(scope.value(step, 0))
+    index = scope.value(step, 1)
     if not isinstance(index, Constant) or index.array.ndim > 1:
         raise Unsupported("computes a shape from something that is not known")
     positions = [int(n) for n in index.array.reshape(-1)]
@@ -50,21 +50,21 @@ def gather(step: Step, region: Region) -> Sequence[Value]:
     return [_known([entries[k] for k in positions], index.array.ndim == 0)]
 
 
-def slice_(step: Step, region: Region) -> Sequence[Value]:
-    entries = _entries(region.value(step, 0))
+def slice_(step: Step, scope: Scope) -> Sequence[Value]:
+    entries = _entries(scope.value(step, 0))
     arrays: list[folding.Array | None] = [np.arange(len(entries))]
     for position in range(1, len(step.inputs)):
-        given = region.value(step, position)
+        given = scope.value(step, position)
         arrays.append(given.array if isinstance(given, Constant) else None)
     (index,) = folding.slice_(step, arrays)
     return [_known([entries[int(k)] for k in index], False)]
 
 
-def concat(step: Step, region: Region) -> Sequence[Value]:
-    parts = [_entries(region.value(step, k)) for k in range(len(step.inputs))]
+def concat(step: Step, scope: Scope) -> Sequence[Value]:
+    parts = [_entries(scope.value(step, k)) for k in range(len(step.inputs))]
     return [_known([n for part in parts for n in part], False)]
 
 
-READERS: Mapping[tuple[str, str], Callable[[Step, Region], Sequence[Value]]] = {
+READERS: Mapping[tuple[str, str], Callable[[Step, Scope], Sequence[Value]]] = {
     ("", "Shape"): shape,
 }
