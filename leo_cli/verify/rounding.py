@@ -5,8 +5,7 @@ For one pre-activation z = sum_j w_j h_j + b with s summands, let T = sum |w_j h
 evaluation in a format with unit roundoff u, in whatever order, blocked or not, with fused
 multiply-adds or without, satisfies
 
-    |fl(z) - z| <= ((1 + u)^s - 1) T + s eta
-    (1)
+    (1)    |fl(z) - z| <= ((1 + u)^s - 1) T + s eta
 
 because each summand passes one product and at most s - 1 additions, each with a factor 1 + d, |d|
 <= u (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., sections 2.1 and 3.1; the
@@ -14,8 +13,7 @@ form (1 + u)^s needs no s u < 1), and only products underflow, by eta / 2 each. 
 sums of the positive and of the negative summands' sizes, every partial sum is between -N and P, so
 that each of the s - 1 additions errs by at most u (max(P, N) + G), G being (1):
 
-    |fl(z) - z| <= s u (max(P, N) + G) + u T + s eta
-    (2)
+    (2)    |fl(z) - z| <= s u (max(P, N) + G) + u T + s eta
 
 The smaller of (1) and (2) is the local error of a unit. Three more roundings are counted for each:
 a scalar factor of Gemm, a weight that is rescaled in the format, a Cast.
@@ -24,8 +22,7 @@ Errors spread as follows. Native pre-activations z' obey the real recursion up t
 r_k, and relu(z') - relu(z) = D (z' - z) with D diagonal, entries in [0, 1]: 0 where both are <= 0,
 1 where both are >= 0. So
 
-    z'_L - z_L = sum_k  W_L D_{L-1} W_{L-1} ... D_k  r_k
-    (3)
+    (3)    z'_L - z_L = sum_k  W_L D_{L-1} W_{L-1} ... D_k  r_k
 
 is bounded by interval-matrix products over all such D (on a graph: summed over its paths), where
 signs cancel as norms |W_L| ... |W_k| never do. The bound also holds where float16 operators are
@@ -46,7 +43,7 @@ import numpy as np
 from leo_cli.arrays import Bools, Floats
 from leo_cli.domain import Domain
 from leo_cli.network import Dense, Layer, LinearMap, Network
-from leo_cli.rounding import SMALLEST, gamma
+from leo_cli.rounding import SMALLEST, UNIT_ROUNDOFF, gamma
 from leo_cli.verify.formats import Format, format_of
 from leo_cli.verify.ranges import Ranges, value_ranges
 
@@ -126,14 +123,12 @@ def _node_errors(network: Network, domain: Domain, fmt: Format, ranges: Ranges) 
 
 
 def _input_error(domain: Domain, fmt: Format) -> Floats:
-    """What is lost when the inputs are cast to the format: nothing where they are numbers of it."""
+    """What is lost when the inputs are cast to the format: nothing where they are numbers of it.
+
+    Integer features may come from integer tensors, which hold more than the domain's type."""
     size = domain.magnitude
-    if domain.dtype in ("float16", "float32", "float64"):
-        if format_of(domain.dtype).roundoff >= fmt.roundoff:
-            return np.zeros(domain.inputs)
-        exact = domain.integer & (size <= fmt.integers)
-    else:
-        exact = size <= fmt.integers  # an integer or boolean type
+    narrow = format_of(domain.dtype).roundoff >= fmt.roundoff
+    exact = np.where(domain.integer, size <= fmt.integers, narrow)
     lost = np.where(exact, 0.0, _up(size * fmt.roundoff + fmt.smallest, 4))
     return np.where(size > fmt.largest, np.inf, lost)
 
@@ -166,10 +161,12 @@ def _local_error(layer: Layer, ranges: Ranges, errors: Sequence[Floats], fmt: Fo
     largest = np.fmin(np.maximum(positive, negative), total)
     parts = fmt.roundoff * (roundings * (largest + whole) + (1 + EXTRA_ROUNDINGS) * total)
     error = np.fmin(whole, parts + underflow)
+    # what float64 computes to within these errors, a native evaluation computes in its own type
+    coarser = fmt.roundoff / UNIT_ROUNDOFF
     if layer.weight_error > 0.0:
-        error = error + 2.0 * layer.weight_error * total
+        error = error + 2.0 * coarser * layer.weight_error * total
     if layer.bias_error is not None:
-        error = error + layer.bias_error
+        error = error + coarser * layer.bias_error
     error = _up(error, 16)
     return np.where(total + error > fmt.largest, np.inf, error)
 

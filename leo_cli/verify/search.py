@@ -2,8 +2,10 @@
 
 Projected sign-gradient ascent on +(f_c - g_c) and -(f_c - g_c) for each output component c: the
 step that is steepest in the maximum norm (Madry et al., arXiv 1706.06083, section 2), its length
-shrinking from a quarter of each feature's range. Nothing is concluded from a search that finds
-nothing; its points are compared like all others.
+shrinking from a quarter of each feature's range. Where a unit was removed that is off at the start,
+the difference is flat; so each question is asked twice, the second time with a small slope in place
+of 0 for units that are off, which leads towards inputs that switch them on. Nothing is concluded
+from a search that finds nothing; its points are compared like all others.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from leo_cli.network import Network
 
 FIRST_STEP = 0.25  # of a feature's range
 SHRINK = 0.8  # of the step, each time
+LEAK = 0.05  # slope of a unit that is off, in the second ascent of each question
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,17 @@ def search_difference(
     signed = np.concatenate([difference, -difference], axis=1)
     signed = np.where(np.isfinite(signed), signed, -np.inf)
     best = signed.max(axis=0)
-    asked = np.argsort(-best, kind="stable")[: chosen.ascents]
+    asked = np.argsort(-best, kind="stable")[: (chosen.ascents + 1) // 2]
+    leaks = np.repeat([0.0, LEAK], len(asked))[:, None]
+    asked = np.concatenate([asked, asked])
     x = starts[signed[:, asked].argmax(axis=0)]
     objective = np.zeros((len(asked), components))
     objective[np.arange(len(asked)), asked % components] = np.where(asked < components, 1.0, -1.0)
     reached, value = x.copy(), best[asked]
     step = FIRST_STEP * (domain.upper - domain.lower)
     for _ in range(chosen.steps):
-        f, slope_f = _value_and_gradient(first, x, objective)
-        g, slope_g = _value_and_gradient(second, x, objective)
+        f, slope_f = _value_and_gradient(first, x, objective, leaks)
+        g, slope_g = _value_and_gradient(second, x, objective, leaks)
         now = f - g
         better = now > value
         reached[better], value[better] = x[better], now[better]
@@ -72,9 +77,12 @@ def search_difference(
     return found
 
 
-def _value_and_gradient(network: Network, x: Floats, objective: Floats) -> tuple[Floats, Floats]:
-    """(m,) values of objective . outputs and (m, inputs) its gradients with respect to x: (m,
-    inputs)."""
+def _value_and_gradient(
+    network: Network, x: Floats, objective: Floats, leaks: Floats
+) -> tuple[Floats, Floats]:
+    """(m,) values of objective . outputs at x (m, inputs), and (m, inputs) their gradients.
+
+    leaks: (m, 1) slopes of units that are off."""
     z = network.pre_activations(x)
     pending: list[Floats | None] = [None] * (len(network.layers) + 1)
     value, start = np.zeros(len(x)), 0
@@ -91,7 +99,7 @@ def _value_and_gradient(network: Network, x: Floats, objective: Floats) -> tuple
             continue
         layer = network.layers[node - 1]
         if layer.relu:
-            coefficients = coefficients * (z[node - 1] > 0)
+            coefficients = coefficients * np.where(z[node - 1] > 0, 1.0, leaks)
         for term in layer.terms:
             moved = term.map.apply_transposed(coefficients)
             pending[term.source] = _sum(pending[term.source], moved)
