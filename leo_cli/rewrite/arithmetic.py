@@ -66,4 +66,5 @@ def product(a: Floats, b: Floats, magnitude: Floats) -> tuple[Floats, Floats]:
     inner = a.shape[1]
     size = np.abs(a) @ (np.abs(b) @ magnitude)
     underflow = 2.0 * inner * SMALLEST * float(magnitude.sum() + 1.0)
-    return value, np.asarray(gamma(inner + b.shape[1] + 2) * size + underflow)
+    error = gamma(inner + b.shape[1] + 2) * size + underflow
+    return value, np.where(np.any(a != 0, axis=1), error, 0.0)

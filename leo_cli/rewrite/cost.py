@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leo_cli.network import Dense, Network
+import numpy as np
+
+from leo_cli.network import LinearMap, Network, Scaled
 
 MEASURES = ("connections", "units", "parameters", "latency")
 OPERATOR = 2_000  # connections that take as long as starting one more operator
@@ -36,11 +38,11 @@ class Cost:
         return (float(by_name[self.minimize]), *map(float, rest))
 
     def cheaper(self, candidate: Network, current: Network) -> bool:
-        """Whether the candidate costs less, and is larger in no way that counts.
+        """Whether the candidate costs less, without more connections and without a larger latency estimate.
 
-        No rewrite adds connections, whatever is minimized: a smaller file is the promise.
+        So no rewrite makes the file larger, and none buys a few connections with another operator.
         """
-        if candidate.connections > current.connections:
+        if candidate.connections > current.connections or latency(candidate) > latency(current):
             return False
         return self.of(candidate) < self.of(current)
 
@@ -49,8 +51,16 @@ def latency(network: Network) -> float:
     """Estimated time of one evaluation of a single row, in connections."""
     total = 0.0
     for layer in network.layers:
-        total += OPERATOR * layer.relu + layer.width
-        for position, term in enumerate(layer.terms):
-            operators = 1 if isinstance(term.map, Dense) else 2
-            total += OPERATOR * (operators + (position > 0)) + term.map.connections
+        operators = int(layer.relu) + max(len(layer.terms) - 1, 0)  # activations and sums
+        for term in layer.terms:
+            operators += _operators(term.map)
+            total += term.map.connections
+        total += OPERATOR * operators + layer.width
     return total
+
+
+def _operators(linear: LinearMap) -> int:
+    """Operators of a map: a product (with its bias), a Gather, a Gather and a Mul."""
+    if isinstance(linear, Scaled) and np.any(linear.scale != 1):
+        return 2
+    return 1

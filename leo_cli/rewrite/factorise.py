@@ -29,11 +29,16 @@ _INDEPENDENT = (
 
 @dataclass(frozen=True)
 class Task:
-    """target: (readers, inputs) M. rows: (units, inputs) W. weight: (readers,) w. reach: (inputs,) rho.
-    pivots: the order in which rows of W enter the basis, best first."""
+    """What is to be factorised, in coordinates: rows of W, times the reach, are `rows` (units, d) in the
+    orthonormal `frame` (d, inputs), d = min(units, inputs). target: (readers, d) M in the same coordinates.
+
+    weight: (readers,) w. reach: (inputs,) rho. pivots: the order in which rows enter the basis, best
+    first. singular: the weighted singular values of the target.
+    """
 
     target: Floats
     rows: Floats
+    frame: Floats
     weight: Floats
     reach: Floats
     dtype: str
@@ -45,22 +50,31 @@ class Task:
 class Basis:
     """t rows of W, and the singular directions of what they leave.
 
-    chosen: (t,) rows of W. factor: (readers, t) P_1. left: (readers, d), right: (d, inputs): the outer
-    products of what further units would take, the largest first."""
+    chosen: (t,) rows of W, ascending. factor: (readers, t) P_1. residual: (readers, d).
+    directions: (min(readers, d), d), the leading one first."""
 
     chosen: Ints
     factor: Floats
-    left: Floats
-    right: Floats
+    residual: Floats
+    directions: Floats
 
 
-def prepare(target: Floats, rows: Floats, weight: Floats, reach: Floats, dtype: str) -> Task:
-    """The task with its pivots and the weighted singular values of its target."""
+def prepare(columns: Floats, rows: Floats, weight: Floats, reach: Floats, dtype: str) -> Task:
+    """The task for M = columns rows: (readers, units) and (units, inputs)."""
     weight = np.maximum(weight, 1e-9 * weight.max(initial=1e-300))
-    scaled = weight[:, None] * target * reach
+    frame, local = _frame(rows * reach)
+    target = columns @ local
+    scaled = weight[:, None] * target
     singular = np.asarray(np.linalg.svd(scaled, compute_uv=False), dtype=np.float64)
-    pivots = _pivots(scaled, rows * reach)
-    return Task(target, rows, weight, reach, dtype, pivots, singular)
+    return Task(target, local, frame, weight, reach, dtype, _pivots(scaled, local), singular)
+
+
+def _frame(rows: Floats) -> tuple[Floats, Floats]:
+    """An orthonormal frame of the row space, and the rows in its coordinates."""
+    if rows.shape[0] >= rows.shape[1]:
+        return np.eye(rows.shape[1]), rows
+    q, r = np.linalg.qr(rows.T)
+    return np.asarray(q.T), np.asarray(r.T)
 
 
 def _pivots(target: Floats, rows: Floats) -> Ints:
@@ -91,29 +105,28 @@ def basis(task: Task, count: int) -> Basis:
     rows = task.rows[chosen]
     factor = np.zeros((len(task.target), len(chosen)))
     if len(chosen):
-        solution = np.linalg.lstsq((rows * task.reach).T, (task.target * task.reach).T, rcond=None)
+        solution = np.linalg.lstsq(rows.T, task.target.T, rcond=None)
         factor = stored(np.asarray(solution[0].T), task.dtype)
     residual = task.target - factor @ rows
-    reach = np.where(task.reach > 0, task.reach, 1.0)
-    left, size, right = np.linalg.svd(
-        task.weight[:, None] * residual * task.reach, full_matrices=False
-    )
-    return Basis(chosen, factor, left * size / task.weight[:, None], right / reach)
+    directions = np.linalg.svd(task.weight[:, None] * residual, full_matrices=False)[2]
+    return Basis(chosen, factor, residual, np.asarray(directions))
 
 
 def extension(task: Task, start: Basis, count: int) -> tuple[Floats, Floats]:
     """P_2 (readers, count) and Q_2 (count, inputs) of the `count` leading directions, stored."""
-    left, right = start.left[:, :count], start.right[:count]
+    directions = start.directions[:count]
+    left = start.residual @ directions.T
+    right = directions @ task.frame / np.where(task.reach > 0, task.reach, 1.0)
     up = np.abs(left).max(axis=0, initial=0.0)
     down = np.abs(right).max(axis=1, initial=0.0)
-    # both factors of similar size, by a power of two that is exact
+    # both factors of similar size, by a power of two, which is exact
     balance = np.where((up > 0) & (down > 0), up / np.where(down > 0, down, 1.0), 1.0)
     scale = np.exp2(np.round(0.5 * np.log2(balance)))
     second = stored(right * scale[:, None], task.dtype)
     # the stored row has turned a little: its best factor again, with the reach as metric
-    norms = ((second * task.reach) ** 2).sum(axis=1)
-    whole = start.left @ start.right
-    first = (whole * task.reach**2) @ second.T / np.where(norms > 0, norms, 1.0)
+    turned = second * task.reach
+    norms = (turned**2).sum(axis=1)
+    first = start.residual @ (turned @ task.frame.T).T / np.where(norms > 0, norms, 1.0)
     return stored(first, task.dtype), second
 
 

@@ -1,16 +1,26 @@
 """The order of the rewrites, repeated until nothing changes, and the run's account of deviation.
 
-Order, and why:
- 1. drop_inactive, drop_unread, constant_units   by verdict and exact (or nearly); everything later has less to do
-Invariants of a run: after each step `Subject.lower/upper` hold for the rewritten network; the deviations of the
-steps taken never sum to more than the allowance, component by component; each step makes the network
-cheaper by rewrite/cost.py, so the loop ends.
+One round:
+ 1. drop_inactive, drop_unread       exact, by verdict or without; everything later has less to do
+ 2. constant_units, same_direction   units that others or a bias can stand for; exact, or by rounding only
+    opposite_rows                    two units become one and a linear path
+ 3. fold_stable, merge_dependent,    what to do with units that pass z on: of these five the
+    product_rank, bypass,            cheapest result counts, layer by layer
+    fold_linear
+ 4. negligible_units, unused_inputs  below the allowance
+Each goes from the last layer to the first: what a layer has to pass on shrinks with its readers. 3 and 4 share the allowance by a
+plan (rewrite/spend.py); 1 and 2 come first and take what they need, which is little or nothing.
+
+Invariants: after each step `Subject.lower/upper` hold for the rewritten network (rewrite/subject.py), so a verdict is
+never used for a network that it was not proved for; the deviations of the steps sum to no more than the allowance,
+component by component; each step makes the network cheaper by rewrite/cost.py, so the rounds end, and the
+result is never larger than the original.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,28 +29,50 @@ from leo_cli.domain import Domain
 from leo_cli.errors import InputError
 from leo_cli.network import Network
 from leo_cli.rewrite.constant_units import constant_units
-from leo_cli.rewrite.cost import Cost
+from leo_cli.rewrite.cost import MEASURES, Cost
 from leo_cli.rewrite.drop_inactive import drop_inactive
 from leo_cli.rewrite.drop_unread import drop_unread
+from leo_cli.rewrite.fold import bypass, fold_linear, fold_stable
+from leo_cli.rewrite.merge_dependent import merge_dependent
+from leo_cli.rewrite.negligible_units import negligible_units
+from leo_cli.rewrite.opposite_rows import opposite_rows
 from leo_cli.rewrite.product_rank import product_rank
+from leo_cli.rewrite.same_direction import same_direction
+from leo_cli.rewrite.spend import Offer, Spender, best_of, offers, plan, position
 from leo_cli.rewrite.subject import LayerRewrite, Refusal, Rewrite, Subject, subject_of
 from leo_cli.rewrite.tolerance import Tolerance, allowance
+from leo_cli.rewrite.unused_inputs import unused_inputs
 from leo_cli.stability.verdict import StabilityMap
 
-ORDER: tuple[tuple[str, LayerRewrite], ...] = (
-    ("drop_inactive", drop_inactive),
-    ("drop_unread", drop_unread),
-    ("constant_units", constant_units),
-    ("product_rank", product_rank),
+FIRST: dict[str, LayerRewrite] = {
+    "drop_inactive": drop_inactive,
+    "drop_unread": drop_unread,
+    "constant_units": constant_units,
+    "same_direction": same_direction,
+    "opposite_rows": opposite_rows,
+}
+# of a group, the cheapest result counts
+GROUPS: tuple[dict[str, LayerRewrite], ...] = (
+    {
+        "fold_stable": fold_stable,
+        "merge_dependent": merge_dependent,
+        "product_rank": product_rank,
+        "bypass": bypass,
+        "fold_linear": fold_linear,
+    },
+    {"negligible_units": negligible_units},
+    {"unused_inputs": unused_inputs},
 )
-REWRITES = tuple(name for name, _ in ORDER)
+REWRITES = (*FIRST, *(name for group in GROUPS for name in group))
+FIRST_SHARE = 1 / 64  # of what is left of the allowance, for each step of FIRST
+LEO = ("drop_inactive", "fold_stable", "merge_dependent")  # the published algorithm
 
 
 @dataclass(frozen=True)
 class RewriteOptions:
     """tolerance: what a run may move the outputs. minimize: see rewrite/cost.py. rewrites: the names of those that may
-    be applied (None: all). skip_layers: names of layers that stay as they are (bit-exact mode backs off with it).
-    seed: of the search for large outputs that a relative tolerance needs."""
+    be applied (None: all). skip_layers: names of layers that stay as they are; bit-exact mode backs off with it and with
+    `rewrites`. seed: of the search for large outputs that a relative tolerance needs."""
 
     tolerance: Tolerance = field(default_factory=Tolerance)
     minimize: str = "connections"
@@ -64,57 +96,112 @@ class Shrunk:
 def shrink(
     network: Network, stability: StabilityMap, domain: Domain, options: RewriteOptions
 ) -> Shrunk:
-    """Apply the rewrites that `options` allow. Raises InputError for an unknown rewrite."""
-    chosen = _chosen(options.rewrites)
+    """Apply the rewrites that `options` allow, until nothing changes. Raises InputError for unknown names."""
+    first, groups = _chosen(options)
     allowed = allowance(options.tolerance, network, domain, stability.witnesses, options.seed)
     subject = subject_of(network, stability, domain, allowed, Cost(options.minimize))
     steps: list[Rewrite] = []
-    refusals: list[Refusal] = []
-    changed = True
-    while changed:
-        changed, refusals = False, []
-        for _, rewrite in chosen:
-            subject, taken, refused = _sweep(subject, rewrite, options.skip_layers)
-            steps += taken
-            refusals += refused
-            changed = changed or bool(taken)
-    return Shrunk(subject.network, tuple(steps), _total(steps, allowed), allowed, tuple(refusals))
+    while True:
+        subject, taken, refusals = _round(subject, first, groups, options.skip_layers)
+        steps += taken
+        if not taken:
+            break
+    total = _total(steps, allowed)
+    return Shrunk(subject.network, tuple(steps), total, allowed, tuple(refusals))
 
 
-def _chosen(names: Sequence[str] | None) -> tuple[tuple[str, LayerRewrite], ...]:
-    if names is None:
-        return ORDER
-    unknown = [name for name in names if name not in REWRITES]
-    if unknown:
-        raise InputError(f'unknown rewrite "{unknown[0]}"; known are {", ".join(REWRITES)}')
-    return tuple((name, rewrite) for name, rewrite in ORDER if name in names)
+def _chosen(
+    options: RewriteOptions,
+) -> tuple[list[LayerRewrite], list[tuple[str, tuple[LayerRewrite, ...]]]]:
+    """The rewrites of steps 1 and 2, and the groups of 3 and 4, that the options allow."""
+    if options.minimize not in MEASURES:
+        raise InputError(f'cannot minimize "{options.minimize}"; known are {", ".join(MEASURES)}')
+    names = REWRITES if options.rewrites is None else options.rewrites
+    for name in names:
+        if name not in REWRITES:
+            raise InputError(f'unknown rewrite "{name}"; known are {", ".join(REWRITES)}')
+    groups = []
+    for group in GROUPS:
+        wanted = {name: rewrite for name, rewrite in group.items() if name in names}
+        if wanted:
+            groups.append((next(iter(wanted)), tuple(wanted.values())))
+    return [rewrite for name, rewrite in FIRST.items() if name in names], groups
 
 
-def _sweep(
-    subject: Subject, rewrite: LayerRewrite, skip: Sequence[str]
+def _round(
+    subject: Subject,
+    first: Sequence[LayerRewrite],
+    groups: Sequence[tuple[str, tuple[LayerRewrite, ...]]],
+    skip: Sequence[str],
 ) -> tuple[Subject, list[Rewrite], list[Refusal]]:
-    """Try one rewrite on every layer, the last first: what a layer passes on shrinks with its readers."""
     taken: list[Rewrite] = []
-    refused: list[Refusal] = []
-    for name in [layer.name for layer in reversed(subject.network.layers)]:
-        position = {layer.name: k for k, layer in enumerate(subject.network.layers)}
-        if name in skip or name not in position:
-            continue
-        answer = rewrite(subject, position[name])
-        if isinstance(answer, Refusal):
-            refused.append(answer)
-        elif not subject.cost.cheaper(answer.network, subject.network):
-            refused.append(
-                Refusal(answer.rewrite, answer.layer, "it would not make the network cheaper")
-            )
-        elif np.any(answer.deviation > subject.allowance):
-            refused.append(
-                Refusal(answer.rewrite, answer.layer, "it exceeds the allowed deviation")
-            )
-        else:
-            subject = answer.after(subject)
-            taken.append(answer)
-    return subject, taken, refused
+    refusals: list[Refusal] = []
+    planned: list[Rewrite] = []
+    for rewrite in first:
+        for name in _layers(subject, skip):
+            limited = replace(subject, allowance=subject.allowance * FIRST_SHARE)
+            subject = _take(subject, limited, (rewrite,), name, taken, refusals)
+    spenders: list[Spender] = []
+    menus: list[list[Offer]] = []
+    preview = subject
+    for label, rewrites in groups:
+        # what a group can save is seen after the groups before it, had they all there is
+        for name in _layers(preview, skip):
+            spender = Spender(label, rewrites, name)
+            menu, refused = offers(replace(preview, allowance=subject.allowance), spender)
+            if menu:
+                spenders.append(spender)
+                menus.append(menu)
+            refusals += refused
+        preview, planned = _spend(subject, spenders, plan(menus), refusals)
+    if groups:
+        subject = preview
+        taken += planned
+    return subject, taken, refusals
+
+
+def _spend(
+    subject: Subject,
+    spenders: Sequence[Spender],
+    shares: Sequence[float | None],
+    refusals: list[Refusal],
+) -> tuple[Subject, list[Rewrite]]:
+    """Let each candidate use its share."""
+    taken: list[Rewrite] = []
+    whole = subject.allowance
+    for spender, share in zip(spenders, shares, strict=True):
+        if share is not None:
+            limited = replace(subject, allowance=np.minimum(whole * share, subject.allowance))
+            subject = _take(subject, limited, spender.rewrites, spender.layer, taken, refusals)
+    return subject, taken
+
+
+def _layers(subject: Subject, skip: Sequence[str]) -> list[str]:
+    """Names of the layers that may change, the last first."""
+    return [layer.name for layer in reversed(subject.network.layers) if layer.name not in skip]
+
+
+def _take(
+    subject: Subject,
+    limited: Subject,
+    rewrites: tuple[LayerRewrite, ...],
+    name: str,
+    taken: list[Rewrite],
+    refusals: list[Refusal],
+) -> Subject:
+    """The subject after the best of the rewrites on the layer of this name; itself if all refuse.
+
+    limited: the same subject, with the allowance that the step may use up.
+    """
+    k = position(subject, name)
+    if k is None:
+        return subject
+    answers = best_of(limited, rewrites, k)
+    refusals += [answer for answer in answers if isinstance(answer, Refusal)]
+    if not answers or isinstance(answers[0], Refusal):
+        return subject
+    taken.append(answers[0])
+    return answers[0].after(subject)
 
 
 def _total(steps: Sequence[Rewrite], like: Floats) -> Floats:

@@ -25,9 +25,10 @@ from leo_cli.rewrite.arithmetic import ulp
 from leo_cli.rounding import SMALLEST, gamma
 
 HALF_ULP = "half-ulp"
-_SAMPLES = 2_000  # points of each kind that are evaluated
-_STARTS = 4  # best points of a component from which a search climbs
-_STEPS = 12
+_SAMPLES = 1_000  # points of each kind that are evaluated
+_STARTS = 4  # best points of a component, for each sign, from which a search climbs
+_STEPS = 24
+_PARTS = (0.5, 0.2, 1.0, 0.05)  # part of the features that a step may change, in turn
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def attained_magnitude(
     x = np.concatenate(starts)
     x = x[domain.contains(x)]
     best = _certain_magnitude(network, x).max(axis=0, initial=0.0)
-    return np.asarray(np.maximum(best, _climb(network, domain, x)))
+    return np.asarray(np.maximum(best, _climb(network, domain, x, rng)))
 
 
 def _certain_magnitude(network: Network, x: Floats) -> Floats:
@@ -122,33 +123,38 @@ def _certain_magnitude(network: Network, x: Floats) -> Floats:
     return np.asarray(np.maximum(np.concatenate([np.zeros((len(x), 0)), *parts], axis=1), 0.0))
 
 
-def _climb(network: Network, domain: Domain, x: Floats) -> Floats:
-    """Walk uphill on |output component| by going to the best corner for the gradient at each point."""
-    outputs = np.concatenate([np.zeros((len(x), 0)), *network.evaluate(x)], axis=1)
+def _climb(network: Network, domain: Domain, x: Floats, rng: np.random.Generator) -> Floats:
+    """Walk uphill on |output component| from the best points: towards the best corner of D for the gradient,
+    in all features or in a random part of them, as long as that helps."""
+    outputs = _outputs(network, x)
     components = outputs.shape[1]
     best = np.zeros(components)
     if components == 0 or len(x) == 0:
         return best
-    order = np.argsort(-np.abs(outputs), axis=0)[:_STARTS]
+    order = np.concatenate([np.argsort(side * outputs, axis=0)[:_STARTS] for side in (1, -1)])
     owner = np.tile(np.arange(components), len(order))
+    rows = np.arange(len(owner))
     point = x[order.ravel()]
-    sign = np.where(outputs[order.ravel(), owner] < 0, -1.0, 1.0)
-    value = np.abs(outputs[order.ravel(), owner])
-    for _ in range(_STEPS):
-        slope = sign[:, None] * _gradient(network, point, owner)
-        corner = domain.project(domain.minimiser(-slope))
-        reached = np.concatenate(network.evaluate(corner), axis=1)[np.arange(len(owner)), owner]
-        better = sign * reached > value
-        if not better.any():
-            break
+    value = outputs[order.ravel(), owner]
+    sign = np.where(np.repeat(np.arange(len(order)) < len(order) // 2, components), -1.0, 1.0)
+    value = sign * value
+    for step in range(_STEPS):
+        corner = domain.minimiser(-sign[:, None] * _gradient(network, point, owner))
+        if step:
+            corner = np.where(rng.random(corner.shape) < _PARTS[step % len(_PARTS)], corner, point)
+        corner = domain.project(corner)
+        reached = sign * _outputs(network, corner)[rows, owner]
+        better = (reached > value) & domain.contains(corner)
         point = np.where(better[:, None], corner, point)
-        value = np.where(better, sign * reached, value)
-    inside = domain.contains(point)
-    certain = np.where(
-        inside, _certain_magnitude(network, point)[np.arange(len(owner)), owner], 0.0
-    )
+        value = np.where(better, reached, value)
+    certain = np.where(domain.contains(point), _certain_magnitude(network, point)[rows, owner], 0.0)
     np.maximum.at(best, owner, certain)
     return best
+
+
+def _outputs(network: Network, x: Floats) -> Floats:
+    """(n, components) of all output nodes, side by side."""
+    return np.concatenate([np.zeros((len(x), 0)), *network.evaluate(x)], axis=1)
 
 
 def _gradient(network: Network, x: Floats, component: Ints) -> Floats:

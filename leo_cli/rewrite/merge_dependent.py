@@ -1,0 +1,59 @@
+"""Merge active units whose rows depend linearly on other active rows (LEO, arXiv 2001.00218, section 4.2).
+
+If W_i = sum_j a_ij W_j for active units i of R and j of B, then h_i = sum_j a_ij h_j + b_i - sum_j a_ij b_j on D:
+with A = B u R and W_R = T W_B, delete R and set N_B += N_R T, b_next += N_R (b_R - T b_B). This is the product rank
+(rewrite/product_rank.py) seen without the readers: Q = W_B, and r = rank(W_A).
+
+Rank over floating-point rows is a matter of tolerance. Here it is the one that matters: B is the shortest prefix of a
+column-pivoted QR of W_A, its columns scaled by the ranges of what they read (well conditioned; Golub & Van Loan,
+section 5.4.2), for which the certified effect of all residuals and roundings on the outputs stays within the
+allowance; with the allowance 0, exactly dependent rows only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from leo_cli.rewrite.case import Case, case_of
+from leo_cli.rewrite.factorise import Task, basis, prepare
+from leo_cli.rewrite.linear_units import Plan, attempt
+from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
+
+NAME = "merge_dependent"
+
+
+def merge_dependent(subject: Subject, k: int) -> Answer:
+    """Layer k without active units that others can stand for."""
+    layer = subject.network.layers[k]
+    if layer.connections == 0:
+        return Refusal(NAME, layer.name, "the layer has no matrix to make smaller")
+    case = case_of(subject, k, NAME)
+    if isinstance(case, Refusal):
+        return case
+    count, dtype = len(case.units), subject.network.dtype
+    # pivots for the rows themselves, then the product as the target
+    own = prepare(np.eye(count), case.rows, np.ones(count), case.reach, dtype)
+    target = case.columns @ own.rows
+    task = replace(own, target=target, weight=np.ones(len(target)))
+    high = min(len(task.pivots), len(case.units) - 1)
+    best = _attempt(subject, case, task, high)
+    if best is None:
+        return Refusal(NAME, layer.name, "its active rows are linearly independent")
+    low = 0
+    while low < high:
+        count = (low + high) // 2
+        step = _attempt(subject, case, task, count)
+        if step is None:
+            low = count + 1
+        else:
+            high, best = count, step
+    return best
+
+
+def _attempt(subject: Subject, case: Case, task: Task, count: int) -> Rewrite | None:
+    start = basis(task, count)
+    nothing = np.zeros((0, case.rows.shape[1]))
+    plan = Plan(start.chosen, start.factor, nothing, np.zeros((len(start.factor), 0)))
+    return attempt(subject, case, plan, NAME)
