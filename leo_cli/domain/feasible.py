@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _TRIES = 64
 _EMPTY = "the domain is empty: no input satisfies the linear constraints and the bounds together"
-_EFFORT = 1_000_000  # tableau entries updated: some seconds
+_EFFORT = 500_000  # tableau entries updated: some seconds
 
 Values = dict[int, Fraction]
 
