@@ -25,7 +25,7 @@ from support.strategies import TAME, networks_with_domain
 from leo_cli.arrays import Floats
 from leo_cli.domain import Domain
 from leo_cli.errors import Contradiction
-from leo_cli.network import Network
+from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.rewrite import RewriteOptions, Tolerance, shrink
 from leo_cli.stability import Budget, ClassifyOptions, StabilityMap, State, classify, ladder
 from leo_cli.stability.knowledge import Claim, Decider, Findings, Knowledge
@@ -183,3 +183,15 @@ def test_the_liar_would_do_harm_if_it_were_believed(lie: str) -> None:
 
     count()
     assert wrong > 0
+
+
+@pytest.mark.parametrize("lie", sorted(LIES))
+def test_a_domain_of_one_point_has_no_columns(lie: str) -> None:
+    # z is about 1e-5 where its terms are about 1e10: intervals leave it open.
+    large = 2.0**37
+    term = Term(0, Dense(np.array([[1.0, 1.0]])))
+    network = Network(2, (Layer("a", (term,), np.array([-0.3 * large]), True),), (1,), "float64")
+    point = np.array([0.1, 0.2]) * large
+    domain = Domain(point, point, "float64")
+    found = classified(network, domain, lie, False, ("milp",))
+    check_stability(network, domain, found, enumerate_patterns(network, domain))

@@ -62,7 +62,9 @@ class Encoding:
     def point(self, values: Floats) -> Floats:
         """(columns,) -> (inputs,) the input features of a solution."""
         node = self.nodes[0]
-        return np.where(node.column >= 0, values[np.maximum(node.column, 0)], node.constant)
+        point, live = node.constant.copy(), node.live
+        point[live] = values[node.column[live]]
+        return point
 
 
 def finite_bounds(
