@@ -153,7 +153,7 @@ def _round(
                 spenders.append(spender)
                 menus.append(menu)
             refusals += refused
-        preview, planned = _spend(subject, spenders, plan(menus), refusals)
+        preview, planned = _spend(subject, spenders, plan(menus, subject.allowance), refusals)
     if groups:
         subject = preview
         taken += planned
@@ -163,16 +163,20 @@ def _round(
 def _spend(
     subject: Subject,
     spenders: Sequence[Spender],
-    shares: Sequence[float | None],
+    shares: Sequence[Floats | None],
     refusals: list[Refusal],
 ) -> tuple[Subject, list[Rewrite]]:
-    """Let each candidate use its share."""
+    """Let each candidate cause the deviation planned for it, or more where nobody was promised it."""
     taken: list[Rewrite] = []
-    whole = subject.allowance
-    for spender, share in zip(spenders, shares, strict=True):
-        if share is not None:
-            limited = replace(subject, allowance=np.minimum(whole * share, subject.allowance))
-            subject = _take(subject, limited, spender.rewrites, spender.layer, taken, refusals)
+    for i, (spender, share) in enumerate(zip(spenders, shares, strict=True)):
+        if share is None:
+            continue
+        promised = sum((s for s in shares[i + 1 :] if s is not None), np.zeros(len(share)))
+        # rounded down; what is promised to the step itself is never taken from it by rounding
+        free = np.maximum((subject.allowance - promised) * (1 - 2.0**-40), 0.0)
+        own = np.minimum(np.maximum(free, np.minimum(share, subject.allowance)), subject.allowance)
+        limited = replace(subject, allowance=own)
+        subject = _take(subject, limited, spender.rewrites, spender.layer, taken, refusals)
     return subject, taken
 
 

@@ -1,11 +1,11 @@
 """Spend the allowance where it saves most.
 
-Several rewrites could each use up the whole allowance alone, each saving more the more it gets. A plan gives each of them a
-share: for every candidate (a rewrite or a group of alternatives, on one layer) its offers are found by trying it with
-fractions of the allowance, and the best combination of offers with total share at most 1 is a knapsack with one choice
-per candidate, solved by dynamic programming over shares in steps of 1/STEPS, rounded up. The offers are estimates, since a step
-changes what later ones meet; every step is certified when it is taken, with its share as allowance, and
-what was planned but not used is there for the next round.
+Several rewrites could each use up the whole allowance alone, each saving more the more it gets. Every candidate (a
+rewrite or a group of alternatives, on one layer) makes offers: what it saves, and the deviation that this causes, when
+it may use a given fraction of the allowance. A plan takes at most one offer of each candidate, so that the deviations sum to
+no more than the allowance in any component and most is saved: a small knapsack, by branch and bound.
+Offers are estimates, since a step changes what later ones meet. Every step is certified when it is taken, with what the
+plan gave it and what nobody was promised as its allowance; what is left over is there for the next round.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from leo_cli.arrays import Floats
 from leo_cli.rewrite.subject import Answer, LayerRewrite, Refusal, Rewrite, Subject
 
 FRACTIONS = (1.0, 0.75, 0.5, 0.25, 1 / 16, 1 / 64)
-STEPS = 64
+NODES = 20_000
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A candidate would use `share` of the allowance (in the component where it uses most) and save `saved`."""
+    """A candidate would move the output components by `deviation`, and save `saved` of the cost."""
 
-    share: float
+    deviation: Floats
     saved: float
 
 
@@ -107,35 +107,43 @@ def offers(subject: Subject, spender: Spender) -> tuple[list[Offer], list[Refusa
         after = subject.cost.of(first.network)
         # ties in the first measure are settled by the others, with little weight
         saved = sum((b - a) * 1e-4**i for i, (b, a) in enumerate(zip(before, after, strict=True)))
-        found.append(Offer(share_of(subject, first.deviation), saved))
-        if found[-1].share == 0.0:
+        found.append(Offer(first.deviation, saved))
+        if not first.deviation.any():
             break
     return found, refusals
 
 
-def plan(menus: Sequence[Sequence[Offer]]) -> list[float | None]:
-    """The share of each candidate in the best combination; None where it gets nothing."""
-    best = np.zeros(STEPS + 1)
-    choices: list[list[int | None]] = []
-    for menu in menus:
-        value = best.copy()
-        choice: list[int | None] = [None] * (STEPS + 1)
-        for number, offer in enumerate(menu):
-            steps = int(np.ceil(offer.share * STEPS))
-            for total in range(steps, STEPS + 1):
-                if best[total - steps] + offer.saved > value[total]:
-                    value[total] = best[total - steps] + offer.saved
-                    choice[total] = number
-        choices.append(choice)
-        best = value
-    shares: list[float | None] = []
-    left = int(np.argmax(best))
-    for menu, choice in zip(reversed(menus), reversed(choices), strict=True):
-        picked = choice[left]
-        if picked is None:
-            shares.append(None)
-            continue
-        steps = int(np.ceil(menu[picked].share * STEPS))
-        shares.append(steps / STEPS)
-        left -= steps
-    return shares[::-1]
+def plan(menus: Sequence[Sequence[Offer]], allowed: Floats) -> list[Floats | None]:
+    """The deviation that each candidate may cause in the best combination; None where it gets nothing.
+
+    Depth first, the largest savings first, a branch being cut where even the best of all that remains
+    cannot beat what is known. After NODES nodes the best so far is taken.
+    """
+    order = sorted(range(len(menus)), key=lambda i: -max(offer.saved for offer in menus[i]))
+    sorted_menus = [sorted(menus[i], key=lambda offer: -offer.saved) for i in order]
+    hope = [0.0]
+    for menu in reversed(sorted_menus):
+        hope.append(hope[-1] + menu[0].saved)
+    hope.reverse()
+    best_saved = 0.0
+    best_choice: list[Offer | None] = [None] * len(menus)
+    nodes = 0
+
+    def search(level: int, saved: float, left: Floats, choice: list[Offer | None]) -> None:
+        nonlocal best_saved, best_choice, nodes
+        nodes += 1
+        if saved > best_saved:
+            best_saved = saved
+            best_choice = [*choice, *([None] * (len(menus) - level))]
+        if level == len(menus) or nodes > NODES or saved + hope[level] <= best_saved:
+            return
+        for offer in sorted_menus[level]:
+            if np.all(offer.deviation <= left):
+                search(level + 1, saved + offer.saved, left - offer.deviation, [*choice, offer])
+        search(level + 1, saved, left, [*choice, None])
+
+    search(0, 0.0, allowed, [])
+    shares: list[Floats | None] = [None] * len(menus)
+    for i, offer in zip(order, best_choice, strict=True):
+        shares[i] = None if offer is None else offer.deviation
+    return shares

@@ -26,9 +26,9 @@ from leo_cli.rounding import SMALLEST, gamma
 
 HALF_ULP = "half-ulp"
 _SAMPLES = 1_000  # points of each kind that are evaluated
-_STARTS = 4  # best points of a component, for each sign, from which a search climbs
-_STEPS = 24
-_PARTS = (0.5, 0.2, 1.0, 0.05)  # part of the features that a step may change, in turn
+_STARTS = 6  # best points of a component, for each sign, from which a search climbs
+_STEPS = 60
+_PARTS = (0.5, 0.3, 0.2, 0.1)  # part of the features that a step may change, in turn
 
 
 @dataclass(frozen=True)
