@@ -38,6 +38,6 @@ def constant_units(subject: Subject, k: int) -> Answer:
         step = replace_by_constants(
             subject, k, chosen, low[chosen], np.zeros(len(chosen)), NAME, "moved into the next bias"
         )
-        if isinstance(step, Rewrite) and np.all(step.deviation <= subject.allowance):
+        if isinstance(step, Rewrite) and subject.allows(step.deviation):
             return step
     return Refusal(NAME, layer.name, "rounding the next bias would exceed the allowed deviation")

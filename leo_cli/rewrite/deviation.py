@@ -20,7 +20,7 @@ C E into the bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -145,10 +145,21 @@ def _affine(
         size = size + magnitude.apply(np.abs(source.center).T).T
         radius = radius + magnitude.apply(source.radius.T).T
     if reached:
+        # relative errors, and what underflow adds wherever something is multiplied at all
         error = gamma(layer.depth + 2) + 2.0 * layer.weight_error
         radius = (radius + error * (size + radius)) * (1 + gamma(layer.depth + 2))
-        radius += 4.0 * layer.depth * SMALLEST
+        radius += 4.0 * layer.depth * SMALLEST * _touched(reached, behind, radius)
     return _Jacobian(center, radius)
+
+
+def _touched(reached: Sequence[Term], behind: Mapping[int, _Jacobian], like: Floats) -> Floats:
+    """(width, m) 1 where a product of numbers that are not 0 enters an entry, else 0."""
+    touched = np.zeros(like.shape)
+    for term in reached:
+        source = behind[term.source]
+        used = ((source.center != 0) | (source.radius != 0)).astype(np.float64)
+        touched += term.map.magnitude().apply(used.T).T
+    return np.where(touched != 0, 1.0, 0.0)
 
 
 def _columns(behind: Mapping[int, _Jacobian], direct: Floats | None) -> int:
@@ -178,38 +189,53 @@ def _change(
     """Bounds of J eps over D."""
     low, high = _range(subject, change, jacobian.center)
     spread = jacobian.radius @ eps
-    spread = spread * (1 + gamma(len(eps) + 2)) + np.where(spread > 0, SMALLEST, 0.0)
-    moves = spread > 0
-    return (
-        np.where(moves, np.nextafter(low - spread, -np.inf), low),
-        np.where(moves, np.nextafter(high + spread, np.inf), high),
-    )
+    moves = _meet(jacobian.radius, eps)
+    spread = spread * (1 + gamma(len(eps) + 2)) + 2.0 * len(eps) * SMALLEST
+    return _outward(low, high, np.where(moves, spread, 0.0))
 
 
-def _range(subject: Subject, change: Perturbation, rows: Floats) -> tuple[Floats, Floats]:
-    """Bounds of `rows` eps over D; rows: (n, m)."""
-    count, size = rows.shape
-    terms = []
-    error = np.zeros(count)
-    magnitude = np.abs(change.offset)
-    for node, matrix in change.maps.items():
-        terms.append(Term(node, Dense(rows @ matrix)))
-        magnitude = magnitude + np.abs(matrix) @ subject.magnitude(node)
-    bias = rows @ change.offset
-    if not _selects(rows):  # a selection of rows is computed without rounding
-        error = gamma(size + 4) * (np.abs(rows) @ magnitude)
-    spread = np.abs(rows) @ change.radius
-    # what was computed stands for a real number that is larger by at most these relative terms
-    error = (error + spread) * (1 + gamma(size + 8)) + np.where(error + spread > 0, SMALLEST, 0.0)
-    nodes = 1 + max((t.source for t in terms), default=0)
-    low, high = layer_interval(
-        Layer("", tuple(terms), bias, relu=False), subject.domain, subject.boxes(nodes)
-    )
+def _meet(rows: Floats, values: Floats) -> Bools:
+    """(n,) whether a number that is not 0 is multiplied by one that is not 0 (also where that underflows)."""
+    return np.asarray((rows != 0).astype(np.float64) @ (values != 0).astype(np.float64) > 0)
+
+
+def _outward(low: Floats, high: Floats, error: Floats) -> tuple[Floats, Floats]:
+    """The range widened by the error, rounded outward; unchanged where there is none."""
     moves = error > 0
     return (
         np.where(moves, np.nextafter(low - error, -np.inf), low),
         np.where(moves, np.nextafter(high + error, np.inf), high),
     )
+
+
+def _range(subject: Subject, change: Perturbation, rows: Floats) -> tuple[Floats, Floats]:
+    """Bounds of `rows` eps over D; rows: (n, m)."""
+    size = rows.shape[1]
+    terms = []
+    magnitude = np.abs(change.offset)
+    known = change.offset != 0
+    for node, matrix in change.maps.items():
+        terms.append(Term(node, Dense(rows @ matrix)))
+        magnitude = magnitude + np.abs(matrix) @ subject.magnitude(node)
+        known = known | np.any(matrix != 0, axis=1)
+    spread = np.abs(rows) @ change.radius
+    moves = _meet(rows, change.radius)
+    if not _selects(rows):  # a selection of rows is computed without rounding
+        spread = spread + gamma(size + 4) * (np.abs(rows) @ magnitude)
+        moves |= _meet(rows, known.astype(np.float64))
+    # the sum above is itself rounded; underflow of a product costs one SMALLEST for each input of each term
+    inputs = 2 + sum(
+        matrix.shape[1] * (1 + subject.magnitude(n).max(initial=0.0))
+        for n, matrix in change.maps.items()
+    )
+    error = spread * (1 + gamma(size + 8)) + 2.0 * size * inputs * SMALLEST
+    nodes = 1 + max((t.source for t in terms), default=0)
+    low, high = layer_interval(
+        Layer("", tuple(terms), rows @ change.offset, relu=False),
+        subject.domain,
+        subject.boxes(nodes),
+    )
+    return _outward(low, high, np.where(moves, error, 0.0))
 
 
 def _selects(rows: Floats) -> bool:

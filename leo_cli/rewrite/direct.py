@@ -63,7 +63,7 @@ def read_through(subject: Subject, case: Case, name: str) -> Answer:
         subject,
         Perturbation(selections(network, case.readers), offset, radius + error + case.doubt, maps),
     )
-    if np.any(moved.deviation > subject.allowance):
+    if not subject.allows(moved.deviation):
         return Refusal(name, layer.name, "rounding the product would exceed the allowed deviation")
     lower, upper = widened(subject, moved)
     keep = np.setdiff1d(np.arange(layer.width), case.units)

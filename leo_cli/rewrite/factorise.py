@@ -107,6 +107,7 @@ def basis(task: Task, count: int) -> Basis:
     if len(chosen):
         solution = np.linalg.lstsq(rows.T, task.target.T, rcond=None)
         factor = stored(np.asarray(solution[0].T), task.dtype)
+        factor = np.where(np.isfinite(factor), factor, 0.0)  # then the certificate refuses it
     residual = task.target - factor @ rows
     directions = np.linalg.svd(task.weight[:, None] * residual, full_matrices=False)[2]
     return Basis(chosen, factor, residual, np.asarray(directions))

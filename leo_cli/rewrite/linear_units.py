@@ -73,7 +73,7 @@ def attempt(subject: Subject, case: Case, plan: Plan, name: str) -> Rewrite | No
         subject,
         Perturbation(selections(network, case.readers), offset, radius + error + case.doubt, maps),
     )
-    if np.any(moved.deviation > subject.allowance):
+    if not subject.allows(moved.deviation):
         return None
     gone = np.delete(case.units, plan.kept)
     keep = np.setdiff1d(np.arange(layer.width), gone)

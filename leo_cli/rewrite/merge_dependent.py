@@ -32,6 +32,14 @@ def merge_dependent(subject: Subject, k: int) -> Answer:
     case = case_of(subject, k, NAME)
     if isinstance(case, Refusal):
         return case
+    try:
+        return _factorised(subject, case)
+    except np.linalg.LinAlgError:
+        return Refusal(NAME, layer.name, "a factorisation did not converge")
+
+
+def _factorised(subject: Subject, case: Case) -> Answer:
+    layer = subject.network.layers[case.k]
     count, dtype = len(case.units), subject.network.dtype
     # pivots for the rows themselves, then the product as the target
     own = prepare(np.eye(count), case.rows, np.ones(count), case.reach, dtype)

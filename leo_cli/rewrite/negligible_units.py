@@ -36,7 +36,7 @@ def negligible_units(subject: Subject, k: int) -> Answer:
         units = np.sort(order[:count])
         note = "replaced by constants"
         step = replace_by_constants(subject, k, units, values[units], radius[units], NAME, note)
-        if step is None or np.any(step.deviation > subject.allowance):
+        if step is None or not subject.allows(step.deviation):
             return None
         return step
 

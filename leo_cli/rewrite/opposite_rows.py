@@ -58,7 +58,7 @@ def opposite_rows(subject: Subject, k: int) -> Answer:
         return Refusal(NAME, layer.name, "the linear path costs as much as the units it replaces")
     total = split.deviation + done.deviation
     total = np.where(total > 0, np.nextafter(total, np.inf), 0.0)
-    if np.any(total > subject.allowance):
+    if not subject.allows(total):
         return Refusal(NAME, layer.name, "rounding would exceed the allowed deviation")
     note = f"{len(split.units)} pairs, then {done.rewrite}"
     return replace(
@@ -122,7 +122,7 @@ def _split(subject: Subject, k: int, pairs: Pairs) -> Rewrite | None:
             {k + 1: np.concatenate([zeros, sums.residual])},
         ),
     )
-    if np.any(moved.deviation > subject.allowance):
+    if not subject.allows(moved.deviation):
         return None
     lower, upper = widened(subject, moved)
     shift = bias[gone] - layer.bias[gone]

@@ -98,6 +98,20 @@ def shrink(
 ) -> Shrunk:
     """Apply the rewrites that `options` allow, until nothing changes. Raises InputError for unknown names."""
     first, groups = _chosen(options)
+    # numbers beyond the range make a certificate infinite or no number: it is refused, not warned of
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _run(network, stability, domain, options, first, groups)
+
+
+def _run(
+    network: Network,
+    stability: StabilityMap,
+    domain: Domain,
+    options: RewriteOptions,
+    first: Sequence[LayerRewrite],
+    groups: Sequence[tuple[str, tuple[LayerRewrite, ...]]],
+) -> Shrunk:
+    """Rounds until one changes nothing."""
     allowed = allowance(options.tolerance, network, domain, stability.witnesses, options.seed)
     subject = subject_of(network, stability, domain, allowed, Cost(options.minimize))
     steps: list[Rewrite] = []

@@ -15,6 +15,8 @@ rank are kept only where this certificate stays within the allowance. q >= 0 has
 
 from __future__ import annotations
 
+import numpy as np
+
 from leo_cli.rewrite.case import Case, case_of
 from leo_cli.rewrite.factorise import Basis, Task, basis, extension, prepare, starts
 from leo_cli.rewrite.linear_units import Plan, attempt
@@ -37,6 +39,14 @@ def product_rank(subject: Subject, k: int) -> Answer:
     case = case_of(subject, k, NAME)
     if isinstance(case, Refusal):
         return case
+    try:
+        return _factorised(subject, case)
+    except np.linalg.LinAlgError:
+        return Refusal(NAME, layer.name, "a factorisation did not converge")
+
+
+def _factorised(subject: Subject, case: Case) -> Answer:
+    layer = subject.network.layers[case.k]
     task = prepare(case.columns, case.rows, case.weight, case.reach, subject.network.dtype)
     limit = min(len(case.units) - 1, max(len(case.columns), 1))
     exact = not subject.allowance.any()

@@ -76,7 +76,7 @@ def _merge(subject: Subject, k: int, pairs: Pairs) -> Rewrite | None:
             {k + 1: np.concatenate([zeros, sums.residual])},
         ),
     )
-    if np.any(moved.deviation > subject.allowance):
+    if not subject.allows(moved.deviation):
         return None
     lower, upper = widened(subject, moved)
     keep = np.setdiff1d(np.arange(layer.width), pairs.gone)

@@ -60,7 +60,7 @@ def checked(subject: Subject, answer: Answer) -> Answer:
     """The answer, or a refusal where it is not cheaper or moves the outputs too much."""
     if isinstance(answer, Refusal):
         return answer
-    if np.any(answer.deviation > subject.allowance):
+    if not subject.allows(answer.deviation):
         return Refusal(answer.rewrite, answer.layer, "it exceeds the allowed deviation")
     if not subject.cost.cheaper(answer.network, subject.network):
         return Refusal(answer.rewrite, answer.layer, "it would not make the network cheaper")

@@ -75,6 +75,10 @@ class Subject:
         low, high = self.box(node)
         return np.maximum(np.abs(low), np.abs(high))
 
+    def allows(self, deviation: Floats) -> bool:
+        """Whether a deviation is within the allowance (one that is not a number is not)."""
+        return bool(np.all(deviation <= self.allowance))
+
     def components(self) -> int:
         """Number of output components."""
         return sum(self.network.width(node) for node in self.network.outputs)

@@ -21,7 +21,7 @@ from leo_cli.arrays import Floats, Ints
 from leo_cli.domain import Domain
 from leo_cli.errors import DomainError, InputError
 from leo_cli.network import Network
-from leo_cli.rewrite.arithmetic import ulp
+from leo_cli.rewrite.arithmetic import stored, ulp
 from leo_cli.rounding import SMALLEST, gamma
 
 HALF_ULP = "half-ulp"
@@ -80,6 +80,8 @@ def allowance(
     if tolerance.kind == "relative" and tolerance.value == 0.0:
         return np.zeros(components)
     size = attained_magnitude(network, domain, points, seed)
+    # an output beyond its type has no magnitude to speak of: nothing is allowed there
+    size = np.where(np.isfinite(stored(size, network.dtype)), size, 0.0)
     if tolerance.kind == "relative":
         return np.asarray(np.nextafter(size * tolerance.value, 0.0))
     return np.where(size > 0, 0.5 * ulp(size, network.dtype), 0.0)

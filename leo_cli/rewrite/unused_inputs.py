@@ -49,7 +49,7 @@ def unused_inputs(subject: Subject, k: int) -> Answer:
         units = np.sort(order[:count])
         note = f"{count} of {network.inputs} inputs"
         step = replace_by_constants(front, 0, units, values[units], radius[units], NAME, note)
-        if step is None or np.any(step.deviation > subject.allowance):
+        if step is None or not subject.allows(step.deviation):
             return None
         return step
 
