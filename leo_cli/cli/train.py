@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from leo_cli.cli.files import (
     write_stdout,
 )
 from leo_cli.cli.options import Output, Percent, output_options
+from leo_cli.cli.train_options import numbers, training_options
 
 if TYPE_CHECKING:
     from leo_cli.train import Candidate, Epoch, Run
@@ -33,21 +33,6 @@ Examples:
   leo train data.npz --search --max-accuracy-loss 0.3% -o small.onnx
   leo compress iris.onnx small.onnx --bounds iris.bounds.json
 """
-
-
-def _numbers(
-    kind: type[int] | type[float],
-) -> Callable[[click.Context, click.Parameter, str], tuple[float, ...]]:
-    """A callback for options whose value is a list of numbers separated by commas."""
-
-    def convert(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
-        try:
-            return tuple(kind(part) for part in value.split(",") if part.strip())
-        except ValueError:
-            text = f"{value!r} is no list of numbers separated by commas"
-            raise click.BadParameter(text, ctx, param) from None
-
-    return convert
 
 
 @click.command(epilog=_EPILOG, short_help="Train a ReLU network that compresses well.")
@@ -64,123 +49,13 @@ def _numbers(
     show_default=True,
     help="auto: text and a few integers are classes, all else is a quantity.",
 )
-@click.option(
-    "--hidden",
-    callback=_numbers(int),
-    default="100,100",
-    show_default=True,
-    metavar="LIST",
-    help="Widths of the ReLU layers.",
-)
-@click.option(
-    "--l1",
-    type=float,
-    default=2e-4,
-    show_default=True,
-    metavar="X",
-    help="Strength of the L1 penalty on the weights.",
-)
-@click.option(
-    "--regularizer",
-    type=click.Choice(["proximal", "subgradient"]),
-    default="proximal",
-    show_default=True,
-    help="proximal: soft threshold after each step, exact zeros. subgradient: as in LEO.",
-)
-@click.option(
-    "--group-units",
-    type=float,
-    default=0.0,
-    show_default=True,
-    metavar="X",
-    help="Strength of the group penalty that removes whole units.",
-)
-@click.option(
-    "--group-inputs",
-    type=float,
-    default=0.0,
-    show_default=True,
-    metavar="X",
-    help="Strength of the group penalty that removes whole inputs.",
-)
-@click.option(
-    "--stability",
-    type=float,
-    default=0.0,
-    show_default=True,
-    metavar="X",
-    help="Strength of the penalty that pushes bounds of pre-activations off zero.",
-)
-@click.option("--epochs", type=int, default=40, show_default=True, metavar="N")
-@click.option(
-    "--finetune",
-    type=float,
-    default=0.25,
-    show_default=True,
-    metavar="SHARE",
-    help="Share of the epochs, at the end, without penalties; zeros stay zero.",
-)
-@click.option(
-    "--lr", "rate", type=float, default=0.05, show_default=True, metavar="X", help="Learning rate."
-)
-@click.option("--momentum", type=float, default=0.9, show_default=True, metavar="X")
-@click.option(
-    "--schedule",
-    type=click.Choice(["cosine", "constant"]),
-    default="cosine",
-    show_default=True,
-    help="How the learning rate falls.",
-)
-@click.option(
-    "--batch-size",
-    type=int,
-    show_default="a hundredth of the samples, but 16 to 128",
-    metavar="N",
-    help="Samples a step.",
-)
-@click.option(
-    "--val-split",
-    type=float,
-    default=0.1,
-    show_default=True,
-    metavar="SHARE",
-    help="Share of the samples to hold out.",
-)
-@click.option(
-    "--patience",
-    type=int,
-    metavar="N",
-    help="Stop after N epochs that did no better on the held-out samples.",
-)
-@click.option(
-    "--normalize",
-    type=click.Choice(["none", "standard", "minmax"]),
-    default="none",
-    show_default=True,
-    help="Scale the features; the scaling is part of the model.",
-)
-@click.option(
-    "--seed",
-    type=int,
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="The same seed gives the same model.",
-)
-@click.option(
-    "--threads",
-    type=int,
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Threads of PyTorch; another number may give another model.",
-)
+@training_options
 @click.option(
     "--search", is_flag=True, help="Train with several strengths and keep the smallest good model."
 )
 @click.option(
     "--factors",
-    callback=_numbers(float),
+    callback=numbers(float),
     default="0.25,0.5,1,2,4,8",
     show_default=True,
     metavar="LIST",
@@ -233,7 +108,16 @@ def command(
     one_writer_of_stdout(**{"OUT": out, "--json": STANDARD if output.json else None})
 
     from leo_cli.onnx_io import save
-    from leo_cli.train import TrainOptions, bounds_text, model_bytes, read_data, report_json, run
+    from leo_cli.train import (
+        TrainOptions,
+        bounds_text,
+        constant_score,
+        model_bytes,
+        read_data,
+        report_json,
+        run,
+        score,
+    )
 
     settings = TrainOptions(**options)
     training, test = read_data(
@@ -265,6 +149,12 @@ def command(
     if output.json:
         write_stdout(report_text.encode())
     remark(output, _summary(finished, out, bounds_path))
+    if score(finished.trained.model, finished.training) <= constant_score(finished.training):
+        remark(
+            output,
+            "warning: no better than a constant: lower --lr or the strengths, train longer, "
+            "or --normalize the features",
+        )
     return 0
 
 

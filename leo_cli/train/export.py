@@ -13,10 +13,11 @@ import numpy as np
 from leo_cli import __version__
 from leo_cli.onnx_io.build import build_mlp_bytes
 from leo_cli.train.dataset import Dataset, Floats32
-from leo_cli.train.loop import Epoch, score
+from leo_cli.train.loop import Epoch
 from leo_cli.train.options import TrainOptions
 from leo_cli.train.perceptron import Perceptron, size_estimate, stable_share
 from leo_cli.train.run import Run
+from leo_cli.train.scores import score
 from leo_cli.train.search import Candidate, Found
 
 INPUT_NAME = "x"

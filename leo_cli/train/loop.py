@@ -10,8 +10,7 @@ accuracy is regained with the sparsity pattern that it found.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,8 @@ from leo_cli.train.penalties import (
     stability_penalty,
 )
 from leo_cli.train.perceptron import Perceptron, stable_share
+from leo_cli.train.pytorch import import_torch, reproducible
+from leo_cli.train.scores import normalization, score
 
 if TYPE_CHECKING:
     import torch
@@ -61,8 +62,6 @@ class Trained:
 
 Observer = Callable[[Epoch], None]
 
-SMALLEST_SPREAD = 1e-30  # of a feature that is scaled: its reciprocal must be a float32
-
 
 def train(
     training: Dataset,
@@ -78,47 +77,8 @@ def train(
     give the same model. Raises InputError when PyTorch is missing or training diverges.
     """
     torch = import_torch()
-    with _reproducible(torch, options.threads):
+    with reproducible(torch, options.threads):
         return _Run(torch, training, held_out, options, box).train(observer)
-
-
-def import_torch() -> Any:
-    """The module torch; raises InputError that says how to get it."""
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(
-            f"training needs PyTorch, and it is missing ({error}): pip install 'leo-cli[train]'"
-        ) from error
-    return torch
-
-
-def score(model: Perceptron, data: Dataset) -> float:
-    """Accuracy on `data`, or R^2 (the mean over the targets) for a regression."""
-    outputs = model.evaluate(data.x)
-    if data.is_classification:
-        return float(np.mean(outputs.argmax(axis=1) == data.y))
-    y = data.y.astype(np.float64)
-    rest = np.sum((y - outputs) ** 2, axis=0)
-    total = np.sum((y - y.mean(axis=0)) ** 2, axis=0)
-    return float(np.mean(1 - rest / np.where(total > 0, total, 1.0)))
-
-
-def normalization(x: Floats32, kind: str) -> tuple[Floats32 | None, Floats32 | None]:
-    """(offset, scale), (features,) each: (x - offset) * scale is standardised, or in [0, 1].
-
-    A constant feature is only shifted, to 0.
-    """
-    if kind == "none":
-        return None, None
-    if kind == "standard":
-        offset, spread = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
-    else:
-        offset, spread = x.min(axis=0).astype(np.float64), np.ptp(x, axis=0).astype(np.float64)
-    constant = np.ptp(x, axis=0) == 0
-    scale = 1.0 / np.where(constant | (spread < SMALLEST_SPREAD), 1.0, spread)
-    offset = np.where(constant, x[0].astype(np.float64), offset)
-    return offset.astype(np.float32), scale.astype(np.float32)
 
 
 class _Run:
@@ -308,21 +268,3 @@ def _target_scale(data: Dataset) -> tuple[Any, Any]:
     y: Labels | Floats32 = data.y
     std = y.std(axis=0, dtype=np.float64)
     return y.mean(axis=0, dtype=np.float64), np.where(std > 0, std, 1.0)
-
-
-@contextmanager
-def _reproducible(torch: Any, threads: int) -> Iterator[None]:
-    """Deterministic algorithms on a fixed number of threads; then the caller's settings again.
-
-    Denormals are flushed: momenta of weights with no gradient decay into them, and they are slow.
-    """
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.use_deterministic_algorithms(before[1])
-        torch.set_num_threads(before[0])

@@ -10,8 +10,9 @@ import numpy as np
 
 from leo_cli.errors import InputError
 from leo_cli.train.dataset import Dataset, Floats32, split
-from leo_cli.train.loop import Observer, Trained, import_torch, train
+from leo_cli.train.loop import Observer, Trained, train
 from leo_cli.train.options import TrainOptions
+from leo_cli.train.pytorch import import_torch
 from leo_cli.train.search import Candidate, Found, search
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 from leo_cli.errors import InputError
 from leo_cli.train.dataset import Dataset, Floats32
-from leo_cli.train.loop import Observer, Trained, score, train
+from leo_cli.train.loop import Observer, Trained, train
 from leo_cli.train.options import TrainOptions
 from leo_cli.train.perceptron import Size, size_estimate
+from leo_cli.train.scores import score
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 

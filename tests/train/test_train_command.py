@@ -159,6 +159,15 @@ def test_data_from_stdin_and_the_model_to_stdout(
     assert list(tmp_path.iterdir()) == [data, bounds] or set(tmp_path.iterdir()) == {data, bounds}
 
 
+def test_a_network_that_learnt_nothing_is_said_to_be_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_table(tmp_path, "--l1", "100")
+    assert "warning: no better than a constant" in capsys.readouterr().err
+    train_table(tmp_path, "--normalize", "standard")
+    assert "warning" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("extra", "words"),
     [

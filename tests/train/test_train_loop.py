@@ -7,8 +7,9 @@ import pytest
 
 from leo_cli.errors import InputError
 from leo_cli.train import Dataset, TrainOptions, make_dataset, score, search, split, train
-from leo_cli.train.loop import Epoch, normalization
+from leo_cli.train.loop import Epoch
 from leo_cli.train.perceptron import Perceptron, interval_bounds, size_estimate, stable_share
+from leo_cli.train.scores import normalization
 from leo_cli.train.search import choose, front
 
 torch = pytest.importorskip("torch")

@@ -64,7 +64,7 @@ def test_importing_the_package_does_not_import_torch_or_onnxruntime() -> None:
 
 
 def test_missing_torch_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    from leo_cli.train.loop import import_torch
+    from leo_cli.train.pytorch import import_torch
 
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(InputError, match=r"pip install 'leo-cli\[train\]'"):
