@@ -72,10 +72,13 @@ def test_errors_that_cancel_on_the_whole_domain_are_not_counted(dtype: str) -> N
     assert other < one / 5
 
 
+@pytest.mark.parametrize("early", [-2.0, 0.0])
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("dtype", TYPES)
-def test_errors_that_cancel_only_where_both_units_are_on_are_counted(dtype: str, sign: int) -> None:
-    """relu(2 v + u - 2) - relu(2 v + u - 3) is flat for large v, and has u in it for v between."""
+def test_errors_that_cancel_only_where_both_units_are_on_are_counted(
+    dtype: str, sign: int, early: float
+) -> None:
+    """relu(2 v + u + early) - relu(2 v + u - 3) is flat for large v, and has u in it before."""
     first = stagnating(dtype).terms[0].map
     assert isinstance(first, Dense)
     matrix = np.zeros((2, TERMS + 1))
