@@ -100,7 +100,7 @@ def check_allowance(network: Network, tolerance: Tolerance, result: Shrunk, trut
             component += 1
 
 
-@examples(150)
+@examples(50)
 @given(networks_with_domain(palettes=FINITE), st.sampled_from(TOLERANCES))
 def test_shrink_stays_within_the_deviation(
     pair: tuple[Network, Domain], tolerance: Tolerance
@@ -113,7 +113,7 @@ def test_shrink_stays_within_the_deviation(
     check_shrunk(network, domain, tolerance, result, truth)
 
 
-@examples(100)
+@examples(50)
 @given(st.data(), st.sampled_from(TOLERANCES))
 def test_shrink_of_ordinary_chains(data: st.DataObject, tolerance: Tolerance) -> None:
     domain = data.draw(domains())
@@ -127,7 +127,7 @@ def test_shrink_of_ordinary_chains(data: st.DataObject, tolerance: Tolerance) ->
 
 @pytest.mark.parametrize("name", REWRITES)
 def test_each_rewrite_alone_stays_within_its_deviation(name: str) -> None:
-    @examples(40)
+    @examples(12)
     @given(networks_with_domain(max_layers=2, palettes=FINITE), st.sampled_from(TOLERANCES))
     def holds(pair: tuple[Network, Domain], tolerance: Tolerance) -> None:
         network, domain = pair
@@ -140,7 +140,7 @@ def test_each_rewrite_alone_stays_within_its_deviation(name: str) -> None:
     holds()
 
 
-@examples(60)
+@examples(50)
 @given(networks_with_domain(palettes=FINITE), st.sampled_from(TOLERANCES))
 def test_classify_and_shrink_keep_the_function(
     pair: tuple[Network, Domain], tolerance: Tolerance

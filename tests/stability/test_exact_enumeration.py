@@ -6,6 +6,7 @@ wrong.
 """
 
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,10 +24,20 @@ from support.strategies import (
     plain_boxes,
 )
 
+from leo_cli.bounds import slopes
 from leo_cli.domain import Domain, LinearConstraint
 from leo_cli.errors import DomainError
 from leo_cli.network import Dense, Layer, Network, Term
-from leo_cli.stability import Budget, ClassifyOptions, StabilityMap, State, classify
+from leo_cli.stability import (
+    Budget,
+    ClassifyOptions,
+    StabilityMap,
+    State,
+    classify,
+    ladder,
+    split,
+)
+from leo_cli.stability.split import InputSplitting
 from leo_cli.stability.verdict import Verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # overflow is meant to happen
@@ -116,12 +127,20 @@ def settled(found: StabilityMap) -> list[list[str]]:
     return [[verdict.state.value for verdict in layer.verdicts] for layer in found.layers]
 
 
-@examples(8)
-@given(networks_with_domain(max_layers=2))
+@examples(15)
+@given(networks_with_domain(max_layers=2, palettes=TAME))
 def test_verdicts_do_not_depend_on_jobs(pair: tuple[Network, Domain]) -> None:
     network, domain = pair
-    one = run(network, domain, OWN, seconds=60)
-    assert settled(run(network, domain, OWN, seconds=60, jobs=2)) == settled(one)
+    with pytest.MonkeyPatch.context() as patch:
+        # blocks so small that threads share the work, and an end that does not depend on time
+        patch.setattr(slopes, "BLOCK", 2)
+        patch.setattr(split, "ROWS", 3)
+        patch.setattr(ladder, "InputSplitting", partial(InputSplitting, most_boxes=300))
+        one, three = (run(network, domain, OWN, np.inf, jobs) for jobs in (1, 3))
+    assert settled(one) == settled(three)
+    for first, second in zip(one.layers, three.layers, strict=True):
+        assert np.array_equal(first.lower, second.lower)
+        assert np.array_equal(first.upper, second.upper)
 
 
 def test_only_ties_stay_undecided() -> None:

@@ -106,7 +106,7 @@ def classified(
         return classify(network, domain, options, Budget(time.monotonic() + 60))
 
 
-@examples(80)
+@examples(50)
 @given(networks_with_domain(), st.sampled_from(sorted(LIES)), WITH_LIAR)
 def test_a_claim_settles_nothing(
     pair: tuple[Network, Domain], lie: str, deciders: tuple[str, ...]
@@ -121,7 +121,7 @@ def test_a_claim_settles_nothing(
                     assert verdict.claim.startswith("solver claims"), "the claim is not reported"
 
 
-@examples(80)
+@examples(50)
 @given(networks_with_domain(palettes=TAME), st.sampled_from(sorted(LIES)), WITH_LIAR)
 def test_a_claim_removes_nothing(
     pair: tuple[Network, Domain], lie: str, deciders: tuple[str, ...]
@@ -135,7 +135,7 @@ def test_a_claim_removes_nothing(
     assert not any(any(ranges.range(last, j)) for j in range(gap.layers[last].width))
 
 
-@examples(80)
+@examples(50)
 @given(networks_with_domain(), st.sampled_from(sorted(LIES)), WITH_LIAR)
 def test_trust_is_marked_and_never_beats_a_witness(
     pair: tuple[Network, Domain], lie: str, deciders: tuple[str, ...]

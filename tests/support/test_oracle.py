@@ -123,7 +123,7 @@ def test_too_many_regions_are_refused() -> None:
         enumerate_patterns(net, box((-2, 2)), max_regions=3)
 
 
-@examples(150)
+@examples(40)
 @given(networks_with_domain(), st.integers(0, 2**32))
 def test_extremes_are_attained_and_samples_stay_within(
     pair: tuple[Network, Domain], seed: int
@@ -143,7 +143,7 @@ def test_extremes_are_attained_and_samples_stay_within(
                 assert low <= value <= high
 
 
-@examples(100)
+@examples(50)
 @given(networks_with_domain(discrete=False), st.integers(0, 2**32))
 def test_random_points_of_a_box_stay_within(pair: tuple[Network, Domain], seed: int) -> None:
     network, domain = pair
@@ -157,7 +157,7 @@ def test_random_points_of_a_box_stay_within(pair: tuple[Network, Domain], seed: 
                 assert found.range(k, j)[0] <= value <= found.range(k, j)[1]
 
 
-@examples(100)
+@examples(50)
 @given(st.data())
 def test_regions_cover_the_box_and_hold_one_pattern_each(data: st.DataObject) -> None:
     domain = data.draw(domains(inputs=2, discrete=False))
@@ -173,7 +173,7 @@ def test_regions_cover_the_box_and_hold_one_pattern_each(data: st.DataObject) ->
                 assert not {-1, 1} <= signs
 
 
-@examples(60)
+@examples(40)
 @given(small_networks(), st.integers(0, 2**32))
 def test_float_evaluation_agrees_where_it_is_exact(network: Network, seed: int) -> None:
     # Small integers: no rounding happens, so any disagreement is one of structure.
