@@ -120,6 +120,37 @@ def picked(form: Form) -> Picked | None:
     return Picked(source, column, scale, widths)
 
 
+@dataclass(frozen=True)
+class SingleUnits:
+    """Like `Picked`, for any form; is_single: (n,) which entries read exactly one unit. The others
+    have scale 0."""
+
+    source: Ints
+    column: Ints
+    scale: Floats
+    is_single: Bools
+
+
+def single_units(form: Form) -> SingleUnits:
+    """The entries that read one unit, whatever way the maps are stored."""
+    source = np.zeros(form.size, dtype=np.int64)
+    column = np.zeros(form.size, dtype=np.int64)
+    scale = np.zeros(form.size)
+    count = np.zeros(form.size, dtype=np.int64)
+    for term in form.terms:
+        if isinstance(term.map, Scaled):
+            rows = np.flatnonzero(term.map.scale)
+            columns, scales = term.map.index[rows], term.map.scale[rows]
+        else:
+            matrix = term.map.rows(slice(None))
+            rows, columns = np.nonzero(matrix)
+            scales = matrix[rows, columns]
+        np.add.at(count, rows, 1)
+        source[rows], column[rows], scale[rows] = term.source, columns, scales
+    single = count == 1
+    return SingleUnits(source, column, np.where(single, scale, 0.0), single)
+
+
 def is_selection(form: Form) -> bool:
     """Is every entry exactly one unit of one node, as it is?"""
     if form.sealed or form.realisation is not None or np.any(form.bias != 0):

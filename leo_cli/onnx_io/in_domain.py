@@ -75,6 +75,8 @@ def write_membership(sheet: Sheet, model: Model, domain: Domain, output: str) ->
     for group in domain.one_hot:
         conditions.made.extend(_one_hot(conditions, group))
     for position, constraint in enumerate(domain.constraints):
+        if not np.any(constraint.coefficients):
+            continue  # says nothing about x; a domain that it empties is refused elsewhere
         name = f"{model.name}: --guard flag: linear constraint {position + 1}"
         conditions.made.append(_linear(conditions, domain, constraint, name))
     numbers = [conditions.op("Cast", name, to=ELEMENT_TYPES["float32"]) for name in conditions.made]

@@ -15,7 +15,7 @@ import numpy as np
 from leo_cli.arrays import Floats, Ints
 from leo_cli.errors import InternalFault
 from leo_cli.network import Layer, Network
-from leo_cli.onnx_io.affine import Form, Normalisation, Realisation, picked, select
+from leo_cli.onnx_io.affine import Form, Normalisation, Realisation, select, single_units
 from leo_cli.onnx_io.model import Model, has_batch
 from leo_cli.onnx_io.naming import Sheet
 from leo_cli.onnx_io.placement import Placement
@@ -156,10 +156,11 @@ class Layers:
         by_operator = np.zeros(layer.width, dtype=bool)
         if place is not None and place.realisation is not None:
             before = self.before[layer.name]
-            was, now = picked(Form(before.terms, before.bias)), picked(form)
-            if was is not None and now is not None:
+            was, now = single_units(Form(before.terms, before.bias)), single_units(form)
+            if len(was.scale):
                 origin = np.maximum(layer.origin, 0)
-                by_operator = (layer.origin >= 0) & (~live | (now.scale == was.scale[origin]))
+                same = now.is_single & (now.scale == was.scale[origin])
+                by_operator = (layer.origin >= 0) & (~live | same)
                 if isinstance(place.realisation, Normalisation):
                     by_operator = by_operator & (layer.bias == before.bias[origin])
         others = "stored" if np.any(live & ~by_operator) else "constant"
@@ -176,8 +177,8 @@ class Layers:
         old: Predecessors,
     ) -> str:
         """The rows of the units `origin` through the operator that has their coefficients."""
-        units = picked(form)
-        if place is None or place.realisation is None or units is None:
+        units = single_units(form)
+        if place is None or place.realisation is None:
             raise InternalFault(f'"{out}" has no operator to be computed by')
         fresh = self.sheet.tensors.fresh
         made = place.realisation.take(origin)

@@ -7,6 +7,7 @@ flow, random numbers, custom operators. Nothing is allocated on the word of a sh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,31 @@ def _parse(source: bytes, name: str) -> onnx.ModelProto:
     return proto
 
 
+def _texts(proto: onnx.ModelProto) -> Iterator[str | bytes]:
+    """The names that the package works with."""
+    graph = proto.graph
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        yield info.name
+        yield from (d.dim_param for d in info.type.tensor_type.shape.dim)
+    yield from (tensor.name for tensor in external.tensors(graph))
+    yield from (opset.domain for opset in proto.opset_import)
+    yield from (text for entry in proto.metadata_props for text in (entry.key, entry.value))
+    yield from (function.name for function in proto.functions)
+
+
+def _check_texts(proto: onnx.ModelProto, name: str) -> None:
+    """Protobuf hands out bytes, or raises, for a name that is no text."""
+    try:
+        broken = any(not isinstance(text, str) for text in _texts(proto))
+    except UnicodeDecodeError:
+        broken = True
+    if broken:
+        raise ModelError(f"{name}: a name in the file is not UTF-8; export or copy the file again")
+
+
 def _sorted(proto: onnx.ModelProto, name: str) -> None:
     """Put the nodes into an order of evaluation (some converters append them at the end)."""
     graph = proto.graph
@@ -73,6 +99,7 @@ def load(source: Path | bytes, name: str) -> Loaded:
     content = source if isinstance(source, bytes) else read_bytes(source)
     directory = None if isinstance(source, bytes) else source.absolute().parent
     proto = _parse(content, name)
+    _check_texts(proto, name)
     screening.check_tensors(proto, name)
     screening.check_versions(proto, name)
     proto, notes = screening.inline_functions(proto, name)

@@ -37,6 +37,16 @@ def read_model(source: Path | bytes, name: str | None = None) -> Model:
     and the way out, for anything that is not a valid ONNX model of the supported kind.
     """
     called = name or (str(source) if isinstance(source, Path) else "model")
+    try:
+        return _read(source, called)
+    except UnicodeDecodeError:
+        message = f"{called}: a name in the file is not UTF-8; export or copy the file again"
+    except ModelError as error:  # names in a file may hold line ends and worse
+        message = "".join(c if c.isprintable() else " " for c in str(error))
+    raise ModelError(message)
+
+
+def _read(source: Path | bytes, called: str) -> Model:
     loaded = load(source, called)
     proto = loaded.proto
     specs = interface.input_specs(proto, called)

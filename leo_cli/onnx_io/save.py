@@ -102,7 +102,6 @@ def _replace(files: list[tuple[Path, bytes]]) -> None:
 
 def _written_beside(path: Path, content: bytes) -> Path:
     """A temporary file in the directory of `path` with this content, synced."""
-    path.parent.mkdir(parents=False, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
     try:

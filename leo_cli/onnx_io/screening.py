@@ -199,7 +199,7 @@ def check_model(proto: onnx.ModelProto, name: str) -> None:
             if info.type.HasField("tensor_type"):
                 info.type.tensor_type.ClearField("shape")
         shape_inference.infer_shapes(light, check_type=True, strict_mode=True)
-    except (checker.ValidationError, shape_inference.InferenceError) as error:
+    except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
         raise ModelError(f"{name}: not a valid ONNX model: {_line(error)}") from None
 
 
