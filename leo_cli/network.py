@@ -183,7 +183,7 @@ class Scaled:
 
     def apply_transposed(self, y: Floats) -> Floats:
         out = np.zeros((*y.shape[:-1], self.in_features))
-        np.add.at(out, (..., self.index), y * self.scale)
+        np.add.at(np.moveaxis(out, -1, 0), self.index, np.moveaxis(y * self.scale, -1, 0))
         return out
 
     def rows(self, index: Ints | slice) -> Floats:

@@ -24,6 +24,7 @@ from leo_cli.parallel import map_blocks
 
 # decay rates and guard of Adam (Kingma & Ba, arXiv 1412.6980, algorithm 1)
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-12
+ELSEWHERE = 1e-6  # weight of what a relaxation may cost away from the minimiser
 BLOCK = 256  # rows optimised together
 RATE, DECAY = 0.2, 0.95  # step size of slopes, and its factor a step
 
@@ -103,11 +104,11 @@ def relaxations_of(problem: Relaxed, dual: Dual) -> list[Relaxation | None]:
 
 
 def optimise(
-    problem: Relaxed, objective: Floats, start: Dual, steps: int, enough: float = 0.0
+    problem: Relaxed, objective: Floats, start: Dual, steps: int, rate: float = RATE
 ) -> Optimised:
     """Raise the lower bounds of `objective` z over the slopes and multipliers of each row.
 
-    objective: (m, width of the target). Rows whose bound has reached `enough` are not improved further.
+    objective: (m, width of the target). Rows whose bound has reached 0 are not improved further.
     """
     chosen = relaxations_of(problem, start)
     current = backward(problem, objective, chosen, start.multipliers)
@@ -120,7 +121,7 @@ def optimise(
     position = np.arange(len(objective))
     dual, ascent = start.take(position), _Ascent(start)
     for step in range(steps):
-        keep = best[position] < enough
+        keep = best[position] < 0.0
         if not keep.any():
             break
         if not keep.all():
@@ -129,7 +130,7 @@ def optimise(
             free = [_free(problem, dual, k) for k in range(problem.target)]
             current = _rows(current, keep)
             z = [layer[keep] for layer in z]
-        dual = ascent.step(dual, z, current.coefficients, free, DECAY**step)
+        dual = ascent.step(dual, z, current.coefficients, free, rate * DECAY**step)
         chosen = relaxations_of(problem, dual)
         current = backward(problem, objective[position], chosen, dual.multipliers)
         x = problem.domain.minimiser(current.form)
@@ -147,14 +148,21 @@ def optimise(
 
 
 def optimise_blocks(
-    problem: Relaxed, objective: Floats, start: Dual, steps: int, jobs: int = 1
+    problem: Relaxed,
+    objective: Floats,
+    start: Dual,
+    steps: int,
+    jobs: int = 1,
+    rate: float = RATE,
 ) -> Optimised:
     """`optimise`, in blocks of rows on `jobs` threads."""
     rows = [np.arange(i, min(i + BLOCK, len(objective))) for i in range(0, len(objective), BLOCK)]
     if len(rows) <= 1:
-        return optimise(problem, objective, start, steps)
+        return optimise(problem, objective, start, steps, rate)
     parts = map_blocks(
-        lambda block: optimise(problem, objective[block], start.take(block), steps), rows, jobs
+        lambda block: optimise(problem, objective[block], start.take(block), steps, rate),
+        rows,
+        jobs,
     )
     return Optimised(
         np.concatenate([part.bound for part in parts]),
@@ -207,11 +215,14 @@ def _free(problem: Relaxed, dual: Dual, k: int) -> Bools | None:
 
 
 def _gap(z: Floats, a: Floats, chosen: Relaxation | None, free: Bools | None) -> Floats | None:
-    """(m, width) what the relaxation of each free unit costs at the minimiser: |a| |relaxed h - relu(z)|."""
+    """(m, width) what the relaxation of each free unit costs at the minimiser: |a| |relaxed h - relu(z)|.
+
+    Where it costs nothing there, a tiny share of |a t|, which it may cost elsewhere."""
     if chosen is None or free is None or a.shape != z.shape:
         return None
     relaxed_h = np.where(a >= 0, chosen.alpha * z, chosen.slope * z + chosen.intercept)
-    return np.where(free, np.abs(a * (relaxed_h - np.maximum(z, 0.0))), 0.0)
+    cost = np.abs(a * (relaxed_h - np.maximum(z, 0.0)))
+    return np.where(free, cost + ELSEWHERE * np.abs(a) * chosen.intercept, 0.0)
 
 
 def _rows(result: Backward, keep: Bools) -> Backward:
@@ -250,7 +261,7 @@ class _Ascent:
         z: Sequence[Floats],
         coefficients: Sequence[Floats],
         free: Sequence[Bools | None],
-        decay: float,
+        rate: float,
     ) -> Dual:
         self.steps += 1
         alphas, multipliers = list(dual.alphas), list(dual.multipliers)
@@ -259,13 +270,13 @@ class _Ascent:
             if alpha is None or moments is None or may_move is None or a.shape != z[k].shape:
                 continue
             gradient = np.where(may_move, np.maximum(a, 0.0) * z[k], 0.0)
-            move = RATE * decay * self._direction(moments, gradient)
+            move = rate * self._direction(moments, gradient)
             alphas[k] = np.clip(alpha + move, 0.0, 1.0)
             phase, extra, more = dual.phases[k], dual.multipliers[k], self.multipliers[k]
             if phase is None or extra is None or more is None:
                 continue
             scale = np.abs(a).mean(axis=1, keepdims=True)
-            move = RATE * decay * scale * self._direction(more, np.where(phase != 0, z[k], 0.0))
+            move = rate * scale * self._direction(more, np.where(phase != 0, z[k], 0.0))
             moved = extra + move
             multipliers[k] = np.where(
                 phase > 0, np.minimum(moved, 0.0), np.where(phase < 0, np.maximum(moved, 0.0), 0.0)

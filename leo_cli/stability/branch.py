@@ -16,15 +16,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.bounds.leaf import LeafProgram, solve_leaf
 from leo_cli.bounds.linear import Relaxed, relaxed
-from leo_cli.bounds.slopes import Dual, Optimised, initial, join, optimise_blocks
+from leo_cli.bounds.slopes import Dual, Optimised, initial, join, optimise, optimise_blocks
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import PhaseLeaf, PhaseSplitEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
 from leo_cli.stability.replay import replay
+from leo_cli.stability.witness import climb
 
 BATCH = 512  # nodes bounded together
 ROOT_STEPS, NODE_STEPS = 20, 5  # of slope optimisation
+CLIMB_STEPS = 8  # from the worst minimiser of a question, at each batch
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class _Search:
         self.nodes: list[_Nodes] = []
         if count:
             dual = initial(self.problem, count, phased=True)
-            self.nodes = [_Nodes(np.arange(count), dual, [()] * count, np.full(count, -np.inf))]
+            self.nodes = [_fresh(dual, count)]
 
     def advance(self) -> Iterator[Findings]:
         """Bound one batch, settle or branch its nodes; the questions and points that this answered."""
@@ -112,14 +115,14 @@ class _Search:
             self.problem, self._objective(batch), batch.dual, steps, self.budget.jobs
         )
         bound = np.maximum(result.bound, batch.bound)
-        points = self._witnesses(result.minimisers[bound < 0])
+        points = self._witnesses(self._candidates(batch, result.minimisers, bound))
         if len(points):
             yield Findings(points=points)
         proved = bound >= 0
         for row in np.flatnonzero(proved).tolist():
             yield from self._settle(batch, result, row)
         rest = np.flatnonzero(~proved & self._asked(batch.question))
-        self._branch(batch, result, bound, rest)
+        yield from self._branch(batch, result, bound, rest)
         self._charge(batch, time.perf_counter() - started)
 
     def _charge(self, batch: _Nodes, seconds: float) -> None:
@@ -160,6 +163,27 @@ class _Search:
         units = [q.unit for q in asked]
         rows[np.arange(len(batch)), units] = [-1.0 if q.above else 1.0 for q in asked]
         return rows
+
+    def _candidates(self, batch: _Nodes, minimisers: Floats, bound: Floats) -> Floats:
+        """The minimisers of nodes that are not proved, and for each question what a short climb from
+        the worst of them finds."""
+        failed = np.flatnonzero(bound < 0)
+        if len(failed) == 0:
+            return minimisers[:0]
+        order = failed[np.lexsort((bound[failed], batch.question[failed]))]
+        first = np.unique(batch.question[order], return_index=True)[1]
+        worst = order[first]
+        asked = [self.questions[i] for i in batch.question[worst]]
+        climbed = climb(
+            self.problem.network,
+            self.knowledge.domain,
+            np.array([q.unit for q in asked]),
+            np.array([1.0 if q.above else -1.0 for q in asked]),
+            self.knowledge.domain.project(minimisers[worst]),
+            self.budget,
+            CLIMB_STEPS,
+        )
+        return np.vstack([minimisers[failed], climbed])
 
     def _witnesses(self, minimisers: Floats) -> Floats:
         """Replay the minimisers; keep and return the points that showed something new."""
@@ -210,7 +234,9 @@ class _Search:
             np.abs(np.array(multipliers)),
         )
 
-    def _branch(self, batch: _Nodes, result: Optimised, bound: Floats, rows: Ints) -> None:
+    def _branch(
+        self, batch: _Nodes, result: Optimised, bound: Floats, rows: Ints
+    ) -> Iterator[Findings]:
         """Split each node at the unit whose relaxation costs most at the minimiser."""
         if len(rows) == 0:
             return
@@ -223,8 +249,7 @@ class _Search:
             larger = size > best
             best[larger] = size[larger]
             where[larger] = np.stack([np.full(larger.sum(), k), unit[larger]], axis=1)
-        for row in rows[where[:, 0] < 0].tolist():
-            self.questions[int(batch.question[row])].stuck = True
+        yield from self._finish_leaves(batch, result, rows[where[:, 0] < 0])
         rows, where = rows[where[:, 0] >= 0], where[where[:, 0] >= 0]
         if len(rows) == 0:
             return
@@ -244,6 +269,33 @@ class _Search:
         for row in rows.tolist():
             self.questions[int(batch.question[row])].open_nodes += 1
 
+    def _finish_leaves(self, batch: _Nodes, result: Optimised, rows: Ints) -> Iterator[Findings]:
+        """Nodes that cannot be branched are linear programs: find their multipliers or a witness.
+
+        A question of which neither is good enough is given up (a tie)."""
+        for row in rows.tolist():
+            dual = result.dual.take(np.array([row]))
+            objective = self._objective(batch)[row : row + 1]
+            program = leaf_program(self.problem, objective[0], dual, batch.path[row])
+            solution = solve_leaf(program)
+            for (k, unit), y in zip(batch.path[row], solution.multipliers, strict=True):
+                phase, extra = dual.phases[k], dual.multipliers[k]
+                if phase is not None and extra is not None:
+                    extra[0, unit] = -y if phase[0, unit] > 0 else y
+            final = optimise(self.problem, objective, dual, 0)
+            points = self._witnesses(np.vstack([solution.point, final.minimisers]))
+            if len(points):
+                yield Findings(points=points)
+            if final.bound[0] >= 0:
+                yield from self._settle(batch.take(np.array([row])), final, 0)
+            elif not len(points):
+                self.questions[int(batch.question[row])].stuck = True
+
+
+def _fresh(dual: Dual, count: int) -> _Nodes:
+    """The root nodes of `count` questions."""
+    return _Nodes(np.arange(count), dual, [()] * count, np.full(count, -np.inf))
+
 
 def _join(parts: list[_Nodes]) -> _Nodes:
     if len(parts) == 1:
@@ -253,4 +305,47 @@ def _join(parts: list[_Nodes]) -> _Nodes:
         join([part.dual for part in parts]),
         [path for part in parts for path in part.path],
         np.concatenate([part.bound for part in parts]),
+    )
+
+
+def leaf_program(
+    problem: Relaxed, objective: Floats, dual: Dual, path: tuple[tuple[int, int], ...]
+) -> LeafProgram:
+    """The linear program of a node whose phases are all fixed: objective z over the part of the domain's box
+    in which the units of `path` have their phases. objective: (width of the target,)."""
+    inputs = problem.network.inputs
+    # rows of [M | m] with h = M x + m, for each node
+    values = [np.hstack([np.eye(inputs), np.zeros((inputs, 1))])]
+    pre: list[Floats] = []
+    for k, layer in enumerate(problem.network.layers):
+        z = np.zeros((layer.width, inputs + 1))
+        z[:, -1] = layer.bias
+        for term in layer.terms:
+            z += term.map.apply(values[term.source].T).T
+        pre.append(z)
+        relaxation, phase = (
+            (problem.relaxations[k], dual.phases[k]) if k < problem.target else (None, None)
+        )
+        if relaxation is None:
+            values.append(z)
+            continue
+        on = relaxation.slope >= 1.0
+        if phase is not None:
+            on = np.where(phase[0] != 0, phase[0] > 0, on)
+        values.append(z * on[:, None])
+    rows, limits = [], []
+    for k, unit in path:
+        phase = dual.phases[k]
+        sign = -1.0 if phase is not None and phase[0, unit] > 0 else 1.0  # sign * z <= 0
+        rows.append(sign * pre[k][unit, :-1])
+        limits.append(-sign * pre[k][unit, -1])
+    form = objective @ pre[problem.target]
+    shape = (len(path), inputs)
+    return LeafProgram(
+        form[:-1],
+        float(form[-1]),
+        np.reshape(rows, shape),
+        np.array(limits),
+        problem.domain.lower,
+        problem.domain.upper,
     )

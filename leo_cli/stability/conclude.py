@@ -18,7 +18,7 @@ def conclude(
     """The verdicts that the evidence supports; all else is undecided. seconds: by (layer, unit)."""
     layers = []
     for k, layer in enumerate(knowledge.network.layers):
-        verdicts = ()
+        verdicts: tuple[Verdict, ...] = ()
         if layer.relu:
             verdicts = tuple(
                 _verdict(knowledge, k, j, seconds.get((k, j), 0.0)) for j in range(layer.width)

@@ -28,7 +28,7 @@ _KINDS = {
 def findings_to(findings: Findings) -> dict[str, Any]:
     """Evidence that several bounds share is written once."""
     shared: dict[int, int] = {}
-    evidence = []
+    evidence: list[dict[str, Any]] = []
     bounds = []
     for bound in findings.bounds:
         key = id(bound.evidence)

@@ -290,7 +290,7 @@ class _Splitting:
 def _normalised(weight: Floats) -> Floats:
     """Rows divided by their sums."""
     total = weight.sum(axis=1, keepdims=True)
-    return np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+    return np.asarray(np.divide(weight, total, out=np.zeros_like(weight), where=total > 0))
 
 
 def _axis(width: Floats, share: Floats, smear: Floats) -> Ints:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.bounds.linear import relaxed
 from leo_cli.domain import Domain
 from leo_cli.network import Network
 from leo_cli.stability.budget import Budget
@@ -61,38 +62,47 @@ class Ascent:
         self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
     ) -> Iterator[Findings]:
         for layer in layers:
-            starts = np.vstack([self.points, knowledge.witnesses])
+            known = knowledge
+            part = relaxed(known.network, known.domain, known.lower, known.upper, layer).network
+            starts = np.vstack([self.points, known.witnesses])
+            values = part.pre_activations(starts)[layer]
             for above, open_units in (
-                (True, knowledge.open_above(layer)),
-                (False, knowledge.open_below(layer)),
+                (True, known.open_above(layer)),
+                (False, known.open_below(layer)),
             ):
                 units = np.flatnonzero(open_units)
                 if len(units) and not budget.expired():
-                    yield Findings(points=_climb(knowledge, layer, units, above, starts, budget))
+                    best = (values if above else -values)[:, units].argmax(axis=0)
+                    signs = np.full(len(units), 1.0 if above else -1.0)
+                    points = climb(part, known.domain, units, signs, starts[best], budget)
+                    yield Findings(points=points)
 
 
-def _climb(
-    knowledge: Knowledge, layer: int, units: Ints, above: bool, starts: Floats, budget: Budget
+def climb(
+    network: Network,
+    domain: Domain,
+    units: Ints,
+    signs: Floats,
+    x: Floats,
+    budget: Budget,
+    steps: int = STEPS,
 ) -> Floats:
-    """The best point found for each unit whose sign was reached in float arithmetic."""
-    network, domain = knowledge.network, knowledge.domain
-    sign = 1.0 if above else -1.0
-    z = sign * network.prefix(layer + 1).pre_activations(starts)[layer][:, units]
-    x = starts[z.argmax(axis=0)]
-    best, best_x = z.max(axis=0), x.copy()
+    """Points where sign * z of the last layer's `units` is positive in float arithmetic.
+
+    x: (len(units), inputs) where each climb starts; signs: (len(units),). Units that fail give no
+    point."""
+    todo, found = np.arange(len(units)), []
     width = domain.upper - domain.lower
-    for step in np.geomspace(FIRST_STEP, LAST_STEP, STEPS):
-        todo = np.flatnonzero(best <= 0)
+    for step in np.geomspace(FIRST_STEP, LAST_STEP, steps):
+        gradient = signs[todo, None] * input_gradient(network, units[todo], x)
+        x = domain.project(x + step * width * np.sign(gradient))
+        values = network.pre_activations(x)[-1]
+        reached = signs[todo] * values[np.arange(len(todo)), units[todo]] > 0
+        found.append(x[reached])
+        todo, x = todo[~reached], x[~reached]
         if len(todo) == 0 or budget.expired():
             break
-        gradient = sign * input_gradient(network, layer, units[todo], x[todo])
-        x[todo] = domain.project(x[todo] + step * width * np.sign(gradient))
-        values = network.prefix(layer + 1).pre_activations(x[todo])[layer]
-        reached = sign * values[np.arange(len(todo)), units[todo]]
-        improved = reached > best[todo]
-        best[todo[improved]] = reached[improved]
-        best_x[todo[improved]] = x[todo[improved]]
-    points = best_x[best > 0]
+    points = np.vstack(found)
     return points[_inside(domain, points)]
 
 
@@ -100,19 +110,20 @@ def _inside(domain: Domain, points: Floats) -> Bools:
     return domain.contains(points) if len(points) else np.zeros(0, dtype=bool)
 
 
-def input_gradient(network: Network, layer: int, units: Ints, x: Floats) -> Floats:
-    """(m, inputs) gradient of z of `units[i]` of `layer` at x[i]; at a kink, that of the inactive side."""
-    part = network.prefix(layer + 1)
-    z = part.pre_activations(x)
-    pending: list[Floats | None] = [None] * (layer + 2)
-    seed = np.zeros((len(units), network.layers[layer].width))
+def input_gradient(network: Network, units: Ints, x: Floats) -> Floats:
+    """(m, inputs) gradient of z of the last layer's `units[i]` at x[i]; at a kink, that of the
+    inactive side."""
+    z = network.pre_activations(x)
+    last = len(network.layers) - 1
+    pending: list[Floats | None] = [None] * (last + 2)
+    seed = np.zeros((len(units), network.layers[last].width))
     seed[np.arange(len(units)), units] = 1.0
-    for k in range(layer, -1, -1):
-        a = seed if k == layer else pending[k + 1]
+    for k in range(last, -1, -1):
+        a = seed if k == last else pending[k + 1]
         if a is None:
             continue
         current = network.layers[k]
-        p = a * (z[k] > 0) if current.relu and k < layer else a
+        p = a * (z[k] > 0) if current.relu and k < last else a
         for term in current.terms:
             moved = term.map.apply_transposed(p)
             known = pending[term.source]
