@@ -139,6 +139,7 @@ def _verification(
         bit_identical=float(np.mean(identical)) if np.size(identical) else 1.0,
         max_abs_diff=max((d.largest for d in compared), default=0.0),
         max_ulp=max((d.max_ulp for d in compared), default=0),
+        scaled_ulp=max((d.scaled_ulp for d in compared), default=0.0),
         bound=allowed.native,
         rounding_before=allowed.before,
         rounding_after=allowed.after,
@@ -153,6 +154,7 @@ def _verification(
                 float(np.mean(d.rows)) if len(d.rows) else 1.0,
                 d.largest,
                 d.max_ulp,
+                d.scaled_ulp,
             )
             for name, d in differences.items()
         ),

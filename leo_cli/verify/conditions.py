@@ -69,7 +69,9 @@ def judge(
         )
     if tolerance is None:
         failures += _unexplained(kinds, measured)
-    return Judgement(tuple(failures), labels, kinds, worst, _notes(allowed, measured, tolerance))
+    return Judgement(
+        tuple(failures), labels, kinds, worst, _notes(shared, allowed, measured, tolerance)
+    )
 
 
 def _kinds(a: Subject, shared: SharedPart, measured: Measured) -> dict[str, str]:
@@ -258,7 +260,9 @@ def _unexplained(kinds: Mapping[str, str], measured: Measured) -> Iterator[str]:
             )
 
 
-def _notes(allowed: Allowance, measured: Measured, tolerance: float | None) -> tuple[str, ...]:
+def _notes(
+    shared: SharedPart, allowed: Allowance, measured: Measured, tolerance: float | None
+) -> tuple[str, ...]:
     notes = []
     if measured.where.outside:
         notes.append(
@@ -270,6 +274,14 @@ def _notes(allowed: Allowance, measured: Measured, tolerance: float | None) -> t
         )
     if np.isinf(allowed.native).any():
         notes.append("the rounding bound is infinite: the type can overflow on the domain")
+    elif tolerance is None and np.isinf(allowed.float64).any():
+        sizes = [np.abs(measured.first[name]).max(initial=0.0) for name in shared.names]
+        most, size = float(allowed.native.max(initial=0.0)), float(max(sizes, default=0.0))
+        if most > size:
+            notes.append(
+                f"the rounding bounds allow differences of {most:.3g}, more than the outputs "
+                f"themselves ({size:.3g}); --tolerance asks for less"
+            )
     return tuple(notes)
 
 

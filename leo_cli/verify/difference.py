@@ -20,11 +20,14 @@ from leo_cli.verify.formats import ulps
 @dataclass(frozen=True)
 class Difference:
     """identical: (n, components) same bits. absolute: (n, components) distance, as above.
-    max_ulp: the largest finite distance in units in the last place (0 for discrete outputs)."""
+    max_ulp: the largest finite distance in units in the last place (0 for discrete outputs), which
+    is large between small numbers; scaled_ulp: the same in units in the last place of the largest
+    number in the component."""
 
     identical: Bools
     absolute: Floats
-    max_ulp: int
+    max_ulp: int = 0
+    scaled_ulp: float = 0.0
 
     @property
     def rows(self) -> Bools:
@@ -35,15 +38,6 @@ class Difference:
     @property
     def largest(self) -> float:
         return float(self.absolute.max(initial=0.0))
-
-    def worst(self, allowed: Floats) -> tuple[int, int] | None:
-        """Row and component that exceeds `allowed` (components,) by most, None where none does."""
-        over = ~(self.absolute <= allowed)
-        if not over.any():
-            return None
-        excess = np.where(over, self.absolute, -1.0)
-        row, component = np.unravel_index(int(excess.argmax()), excess.shape)
-        return int(row), int(component)
 
 
 def is_discrete(values: NDArray[Any]) -> bool:
@@ -56,17 +50,21 @@ def difference(a: NDArray[Any], b: NDArray[Any]) -> Difference:
     apart."""
     shape = a.shape if a.size >= b.size else b.shape
     if a.shape != b.shape or is_discrete(a) != is_discrete(b):
-        return Difference(np.zeros(shape, dtype=bool), np.full(shape, np.inf), 0)
+        return Difference(np.zeros(shape, dtype=bool), np.full(shape, np.inf))
     if is_discrete(a):
         same = np.asarray(a == b, dtype=bool)
-        return Difference(same, np.where(same, 0.0, np.inf), 0)
+        return Difference(same, np.where(same, 0.0, np.inf))
     if a.dtype != b.dtype:
-        return Difference(np.zeros(shape, dtype=bool), _distance(a, b, np.zeros(shape, bool)), 0)
+        return Difference(np.zeros(shape, dtype=bool), _distance(a, b, np.zeros(shape, bool)))
     bits = f"uint{a.dtype.itemsize * 8}"
     same = np.ascontiguousarray(a).view(bits) == np.ascontiguousarray(b).view(bits)
     finite = np.isfinite(a) & np.isfinite(b) & ~same
     apart = int(ulps(a[finite], b[finite]).max(initial=0))
-    return Difference(same, _distance(a, b, same), apart)
+    distance = _distance(a, b, same)
+    size = np.max(np.abs(a), axis=0, initial=0, where=np.isfinite(a))
+    unit = np.spacing(size).astype(np.float64)
+    scaled = np.max(distance / unit, initial=0.0, where=finite)
+    return Difference(same, distance, apart, float(scaled))
 
 
 def _distance(a: NDArray[Any], b: NDArray[Any], same: Bools) -> Floats:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from leo_cli.arrays import Floats
 
 
@@ -45,6 +47,7 @@ class OutputDifference:
     bit_identical: float
     max_abs_diff: float
     max_ulp: int
+    scaled_ulp: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Verification:
     """samples: points compared, those of the search included; searched: how many these are.
     bit_identical: share of the points at which every graph output has the same bits in both models.
     max_abs_diff, max_ulp: native evaluations at the output of the rewritten part (without one: at
-    the continuous graph outputs). bound: (components,) allowed difference there. rounding_before,
+    the continuous graph outputs); scaled_ulp: in units in the last place of the largest number that
+    a component takes. bound: (components,) allowed difference there. rounding_before,
     rounding_after: (components,) native rounding bounds, where computed (else empty). float64_diff,
     float64_bound: the same for float64 evaluations of both networks as read from their files.
     passed: whether all conditions hold; failure: else the first that does not, in one line.
@@ -77,6 +81,7 @@ class Verification:
     bit_identical: float
     max_abs_diff: float
     max_ulp: int
+    scaled_ulp: float
     bound: Floats
     rounding_before: Floats
     rounding_after: Floats
@@ -95,9 +100,8 @@ class Verification:
             "bit_identical": self.bit_identical,
             "max_abs_diff": _number(self.max_abs_diff),
             "max_ulp": self.max_ulp,
+            "scaled_ulp": self.scaled_ulp,
             "allowed_diff": _number(float(self.bound.max(initial=0.0))),
-            "float64_diff": _number(self.float64_diff),
-            "float64_allowed": _number(float(self.float64_bound.max(initial=0.0))),
             "labels": {
                 "compared": self.labels.compared,
                 "flipped": self.labels.flipped,
@@ -109,11 +113,15 @@ class Verification:
                     "bit_identical": output.bit_identical,
                     "max_abs_diff": _number(output.max_abs_diff),
                     "max_ulp": output.max_ulp,
+                    "scaled_ulp": output.scaled_ulp,
                 }
                 for output in self.outputs
             },
             "passed": self.passed,
         }
+        if np.isfinite(self.float64_bound).all():
+            report["float64_diff"] = _number(self.float64_diff)
+            report["float64_allowed"] = float(self.float64_bound.max(initial=0.0))
         if self.failure:
             report["failure"] = self.failure
         if self.notes:

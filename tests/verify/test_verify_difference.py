@@ -75,6 +75,19 @@ def test_nan_and_infinity_equal_their_own_bits_only() -> None:
     assert found.max_ulp == 0
 
 
+def test_ulps_at_the_scale_of_a_component() -> None:
+    a = np.array([[8.0, 1.0], [1e-30, 2.0]], dtype="float32")
+    b = a.copy()
+    b[1, 0] = -1e-30
+    b[0, 0] = np.nextafter(np.float32(8), np.float32(9))
+    b[0, 1] = np.nextafter(np.float32(1), np.float32(2))
+    found = difference(a, b)
+    assert found.max_ulp > 1e8
+    assert found.scaled_ulp == 1.0
+    only_zero = difference(np.zeros((1, 1), "float32"), np.zeros((1, 1), "float32"))
+    assert only_zero.scaled_ulp == 0.0
+
+
 def test_labels_are_equal_or_not() -> None:
     strings = difference(np.array([["a"], ["b"]]), np.array([["a"], ["c"]]))
     assert strings.absolute.tolist() == [[0.0], [np.inf]]

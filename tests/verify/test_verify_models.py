@@ -99,6 +99,66 @@ def test_a_weight_that_moved_by_one_ulp_is_caught_in_float64() -> None:
     assert allowed.passed, allowed.failure
 
 
+def test_models_of_unknown_kinship_are_compared_natively() -> None:
+    layers = parameters([5, 12, 4], np.random.default_rng(3))
+    changed = copied(layers)
+    changed[1][0][2, 3] = np.nextafter(changed[1][0][2, 3], np.float32(9))
+    unrelated = replace(FEW, deviation_known=False)
+    found = verify_models(mlp(layers), mlp(changed), box(5), 0.0, None, unrelated)
+    assert found.passed, found.failure
+    assert "float64_diff" not in found.as_report()
+    assert found.notes == ()
+    changed[1][0][2, 3] += 0.1
+    assert not verify_models(mlp(layers), mlp(changed), box(5), 0.0, None, unrelated).passed
+
+
+def test_a_bound_beyond_the_outputs_is_said_to_be_so() -> None:
+    rng = np.random.default_rng(4)
+    (first, bias), (last, end) = parameters([5, 12, 1], rng)
+    cancelling = np.concatenate([1e6 * last, -1e6 * last], axis=1)
+    doubled = (np.concatenate([first, first]), np.concatenate([bias, bias]))
+    model = mlp([doubled, (cancelling, 0 * end)])
+    unrelated = replace(FEW, deviation_known=False)
+    found = verify_models(model, model, box(5), 0.0, None, unrelated)
+    assert found.passed
+    (note,) = found.notes
+    assert "--tolerance" in note
+
+
+def column(proto: onnx.ModelProto) -> None:
+    """x -> transposed, weights on the left, softmax over the features that lie along axis 0."""
+    del proto.graph.node[:]
+    proto.graph.node.extend(
+        [
+            helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+            helper.make_node("MatMul", ["W0", "t"], ["z0"]),
+            helper.make_node("Relu", ["z0"], ["h0"]),
+            helper.make_node("MatMul", ["W1", "h0"], ["y"]),
+            helper.make_node("Softmax", ["y"], ["q"], axis=0),
+        ]
+    )
+    dims = proto.graph.output[0].type.tensor_type.shape.dim
+    size = dims[1].dim_value
+    dims[0].dim_value, dims[1].dim_param = size, "n"
+    for tensor in list(proto.graph.initializer):
+        if tensor.name.startswith("b"):
+            proto.graph.initializer.remove(tensor)
+
+
+def test_samples_may_lie_along_the_last_axis() -> None:
+    layers = parameters([5, 12, 3], np.random.default_rng(20))
+    dead = copied(layers)
+    dead[0][0][4] = 0.0
+    less = [(np.delete(dead[0][0], 4, axis=0), dead[0][1][:11])]
+    less.append((np.delete(dead[1][0], 4, axis=1), dead[1][1]))
+    models = [edited(mlp(one, "softmax"), column) for one in (dead, less, layers)]
+    found = verify_models(models[0], models[1], box(5), 0.0, None, FEW)
+    assert found.passed, found.failure
+    assert [output.kind for output in found.outputs] == ["dense", "continuous"]
+    assert found.notes == ()
+    assert not verify_models(models[0], models[2], box(5), 0.0, None, FEW).passed
+
+
 @pytest.mark.parametrize("layer", [0, 1])
 def test_a_removed_live_unit_is_caught(layer: int) -> None:
     layers = parameters([5, 12, 8, 3], np.random.default_rng(4))
