@@ -6,107 +6,64 @@
     save_compressed(...)       puts it on disk, and only if it was verified
     verify(a, b, bounds)       -> Comparison
 
-Values in, values out: nothing is printed, and only `save_compressed` touches the disk. What is
-verified is what is written: the rendered bytes are read again with the same reader as any other
-file. A model in which nothing changed is handed on byte for byte.
+Values in, values out: nothing is printed, and only `save_compressed` touches the disk.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-
-from leo_cli import __version__
-from leo_cli.arrays import Floats
-from leo_cli.domain import Domain, read_domain
-from leo_cli.errors import AnswerNo, InternalFault, VerificationFailed
-from leo_cli.onnx_io import Model, Rendered, read_model, render, save
-from leo_cli.rewrite import RewriteOptions, Shrunk, shrink
+from leo_cli.candidate import (
+    Candidate,
+    back_off,
+    guard_candidate,
+    make_candidate,
+    verify_candidate,
+)
+from leo_cli.domain import read_domain
+from leo_cli.errors import AnswerNo, VerificationFailed
+from leo_cli.onnx_io import Model, read_model, save
+from leo_cli.problem import Analysis, Problem, Stopwatch
+from leo_cli.rewrite import RewriteOptions
 from leo_cli.samples import read_samples
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.ladder import ClassifyOptions, Journal, Observer, classify
-from leo_cli.stability.verdict import StabilityMap
-from leo_cli.verify import ProvedBounds, Verification, VerifyOptions, verify_models
+from leo_cli.verify import Latency, Verification, VerifyOptions, measure_latency, verify_models
 
 Source = Path | bytes
-
-
-class Stopwatch:
-    """Seconds by stage, and `total` since it was started."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._stages: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._stages[name] = self._stages.get(name, 0.0) + time.perf_counter() - start
-
-    def seconds(self) -> dict[str, float]:
-        return {"total": time.perf_counter() - self._start, **self._stages}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A model, its domain and, where given, real inputs of that domain: (m, inputs)."""
-
-    model: Model
-    domain: Domain
-    samples: Floats | None = None
-    notes: tuple[str, ...] = ()
-    watch: Stopwatch = field(default_factory=Stopwatch)
-
-
-@dataclass(frozen=True)
-class Analysis:
-    problem: Problem
-    stability: StabilityMap
+Guard = Literal["none", "clip", "flag"]
 
 
 @dataclass(frozen=True)
 class CompressOptions:
-    """Options of all stages. bit_exact: keep every output bit at every verification point."""
+    """Options of all stages. bit_exact: keep every output bit at every verification point. guard:
+    what the new model does outside the domain. latency: whether to measure it."""
 
     classify: ClassifyOptions = field(default_factory=ClassifyOptions)
     rewrite: RewriteOptions = field(default_factory=RewriteOptions)
     verify: VerifyOptions = field(default_factory=VerifyOptions)
     bit_exact: bool = False
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A rewritten file, in memory. content: what goes to disk; model: what is read from that."""
-
-    content: Rendered | Model
-    model: Model
-    shrunk: Shrunk
-
-    @property
-    def external(self) -> bool:
-        """Whether the weights go to a file of their own."""
-        return isinstance(self.content, Rendered) and self.content.external
+    guard: Guard = "none"
+    latency: bool = False
 
 
 @dataclass(frozen=True)
 class Compressed:
+    """candidate: the smaller model. output: what goes to disk, the same with its guard."""
+
     analysis: Analysis
     candidate: Candidate
+    output: Candidate
     verification: Verification
     notes: tuple[str, ...] = ()
+    latency: tuple[Latency, ...] = ()
 
     @property
     def unchanged(self) -> bool:
         """Whether the output is a plain copy of the input."""
-        return self.candidate.model is self.analysis.problem.model
+        return self.output.model is self.analysis.problem.model
 
     @property
     def connections_removed(self) -> float:
@@ -171,20 +128,25 @@ def compress(
     The verification may have failed (`verification.passed`); `save_compressed` refuses that.
     """
     analysis = analyze(problem, options.classify, budget, observer, journal)
-    candidate = rewrite(analysis, options.rewrite)
-    verification = _verified(analysis, candidate, options.verify)
+    candidate = make_candidate(analysis, options.rewrite)
+    found = verify_candidate(analysis, candidate, options.verify)
     notes: tuple[str, ...] = ()
-    if options.bit_exact and verification.bit_identical < 1:
-        candidate, verification, notes = _back_off(analysis, options, candidate, verification)
-    return Compressed(analysis, candidate, verification, notes)
-
-
-def rewrite(analysis: Analysis, options: RewriteOptions) -> Candidate:
-    """The smaller model, rendered and read again; the source itself where nothing changed."""
-    problem = analysis.problem
-    with problem.watch.stage("rewrite"):
-        shrunk = shrink(problem.model.network, analysis.stability, problem.domain, options)
-        return _candidate(problem, shrunk)
+    if options.bit_exact and found.bit_identical < 1:
+        candidate, found, notes = back_off(
+            analysis, candidate, found, options.rewrite, options.verify
+        )
+    output = candidate
+    if options.guard != "none":
+        output, fault = guard_candidate(problem, candidate, options.guard, options.verify)
+        if fault and found.passed:
+            found = replace(found, passed=False, failure=fault)
+    latency: tuple[Latency, ...] = ()
+    if options.latency:
+        with problem.watch.stage("latency"):
+            latency = measure_latency(
+                problem.model, output.model, problem.domain, options.verify.seed
+            )
+    return Compressed(analysis, candidate, output, found, notes, latency)
 
 
 def save_compressed(compressed: Compressed, path: Path, fail_under: float = 0.0) -> Model:
@@ -193,10 +155,10 @@ def save_compressed(compressed: Compressed, path: Path, fail_under: float = 0.0)
     Raises what `content_to_write` raises; the disk is untouched then.
     """
     check_result(compressed, fail_under)
-    candidate = compressed.candidate
-    save(candidate.content, path)
+    output = compressed.output
+    save(output.content, path)
     # with its weights in a file of their own, it has other bytes than in memory
-    return read_model(path) if candidate.external else candidate.model
+    return read_model(path) if output.external else output.model
 
 
 def content_to_write(compressed: Compressed, fail_under: float = 0.0) -> bytes:
@@ -205,7 +167,7 @@ def content_to_write(compressed: Compressed, fail_under: float = 0.0) -> bytes:
     Raises VerificationFailed, or AnswerNo where less than `fail_under` of the connections went.
     """
     check_result(compressed, fail_under)
-    content = compressed.candidate.content
+    content = compressed.output.content
     return content.source if isinstance(content, Model) else content.to_bytes()
 
 
@@ -231,69 +193,3 @@ def verify(problem: Problem, other: Model, options: VerifyOptions) -> Comparison
     with problem.watch.stage("verify"):
         found = verify_models(problem.model, other, problem.domain, 0.0, problem.samples, unrelated)
     return Comparison(problem, other, found)
-
-
-def _candidate(problem: Problem, shrunk: Shrunk) -> Candidate:
-    model = problem.model
-    if shrunk.network is model.network:
-        return Candidate(model, model, shrunk)
-    rendered = render(model, shrunk.network, _metadata(problem))
-    return Candidate(rendered, read_model(rendered.to_bytes(), f"{model.name} (rewritten)"), shrunk)
-
-
-def _verified(analysis: Analysis, candidate: Candidate, options: VerifyOptions) -> Verification:
-    problem, stability = analysis.problem, analysis.stability
-    points = [stability.witnesses]
-    if problem.samples is not None:
-        points.append(problem.samples)
-    bounds = ProvedBounds(
-        tuple(layer.lower for layer in stability.layers),
-        tuple(layer.upper for layer in stability.layers),
-    )
-    with problem.watch.stage("verify"):
-        return verify_models(
-            problem.model,
-            candidate.model,
-            problem.domain,
-            candidate.shrunk.deviation,
-            np.vstack(points),
-            replace(options, proved=bounds),
-        )
-
-
-def _back_off(
-    analysis: Analysis, options: CompressOptions, candidate: Candidate, verification: Verification
-) -> tuple[Candidate, Verification, tuple[str, ...]]:
-    """Give up the rewrites of one layer after another until no output bit moves."""
-    given_up: list[str] = []
-    while verification.bit_identical < 1:
-        layer = _first_to_move_a_bit(analysis, options, candidate)
-        if layer in given_up:
-            raise InternalFault(f"bit-exact: layer {layer} moves bits, yet nothing rewrites it")
-        given_up.append(layer)
-        skipped = (*options.rewrite.skip_layers, *given_up)
-        candidate = rewrite(analysis, replace(options.rewrite, skip_layers=skipped))
-        verification = _verified(analysis, candidate, options.verify)
-    notes = tuple(f"bit-exact: gave up the rewrites of layer {name}" for name in given_up)
-    return candidate, verification, notes
-
-
-def _first_to_move_a_bit(analysis: Analysis, options: CompressOptions, candidate: Candidate) -> str:
-    """The layer of the first step after which a bit differs, found by bisection."""
-    shrunk = candidate.shrunk
-    same, moved = 0, len(shrunk.steps)
-    while moved - same > 1:
-        middle = (same + moved) // 2
-        part = replace(shrunk, network=shrunk.steps[middle - 1].network)
-        tried = _verified(analysis, _candidate(analysis.problem, part), options.verify)
-        same, moved = (middle, moved) if tried.bit_identical == 1 else (same, middle)
-    return shrunk.steps[moved - 1].layer
-
-
-def _metadata(problem: Problem) -> dict[str, str]:
-    """What a compressed file says of itself: outside its domain it differs from its source."""
-    return {
-        "leo.version": __version__,
-        "leo.source_sha256": problem.model.sha256,
-        "leo.domain_sha256": problem.domain.sha256,
-    }

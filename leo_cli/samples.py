@@ -45,12 +45,11 @@ def read_samples(
     rows = _rows(_content(source, name), inputs, name)
     with np.errstate(over="ignore"):
         points = rows.astype(domain.dtype).astype(np.float64)
-    finite = np.isfinite(points).all(axis=1)
-    inside = finite.copy()
-    inside[finite] = domain.contains(points[finite])
-    dropped = len(points) - int(inside.sum())
+    finite = points[np.isfinite(points).all(axis=1)]
+    kept = finite[domain.contains(finite)]
+    dropped = len(points) - len(kept)
     notes = (f"{name}: {dropped} of {len(points)} samples lie outside the domain, dropped",)
-    return Samples(points[inside], notes if dropped else ())
+    return Samples(kept, notes if dropped else ())
 
 
 def _content(source: Path | bytes, name: str) -> bytes:

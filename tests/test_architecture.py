@@ -22,6 +22,8 @@ ORDER = [
     ["rewrite", "onnx_io", "samples"],
     ["verify"],
     ["proof"],
+    ["problem"],
+    ["candidate"],
     ["pipeline", "train"],
     ["report"],
     ["cli"],

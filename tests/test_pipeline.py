@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leo_cli import pipeline
+from leo_cli import candidate, pipeline
 from leo_cli.errors import AnswerNo, VerificationFailed
 from leo_cli.network import Network
 from leo_cli.onnx_io import read_model
@@ -45,13 +45,13 @@ def _lost_unit(network: Network) -> Network:
 
 @pytest.mark.parametrize("mutate", [_wrong_bias, _lost_unit])
 def test_a_wrong_rewrite_is_never_written(monkeypatch, problem, tmp_path, mutate) -> None:
-    right = pipeline.shrink
+    right = candidate.shrink
 
     def wrong(*arguments):
         shrunk = right(*arguments)
         return replace(shrunk, network=mutate(shrunk.network))
 
-    monkeypatch.setattr(pipeline, "shrink", wrong)
+    monkeypatch.setattr(candidate, "shrink", wrong)
     result = pipeline.compress(problem, QUICK, Budget())
     assert not result.verification.passed
     out = tmp_path / "out.onnx"
@@ -64,12 +64,12 @@ def test_a_wrong_rewrite_is_never_written(monkeypatch, problem, tmp_path, mutate
 
 def test_what_is_verified_is_read_from_the_rendered_bytes(monkeypatch, problem, tmp_path) -> None:
     """A writer that spoils the file is noticed, although the network in memory is right."""
-    right = pipeline.render
+    right = candidate.render
 
     def wrong(model, network, metadata):
         return right(model, _wrong_bias(network), metadata)
 
-    monkeypatch.setattr(pipeline, "render", wrong)
+    monkeypatch.setattr(candidate, "render", wrong)
     assert not pipeline.compress(problem, QUICK, Budget()).verification.passed
 
 
@@ -78,7 +78,7 @@ def test_the_file_written_is_the_one_verified(problem, tmp_path) -> None:
     out = tmp_path / "out.onnx"
     pipeline.save_compressed(result, out)
     assert out.read_bytes() == pipeline.content_to_write(result)
-    assert read_model(out).sha256 == result.candidate.model.sha256
+    assert read_model(out).sha256 == result.output.model.sha256
 
 
 def test_nothing_to_remove_is_a_plain_copy(problem, tmp_path) -> None:
@@ -111,14 +111,14 @@ def test_fail_under_is_met_or_raised(problem, tmp_path) -> None:
 
 def test_bit_exact_gives_up_what_moves_bits(problem, monkeypatch) -> None:
     """With a verification that sees bits move whenever h1 is rewritten, h1 stays as it was."""
-    right = pipeline.verify_models
+    right = candidate.verify_models
 
-    def sensitive(original, candidate, *rest):
-        found = right(original, candidate, *rest)
-        width = candidate.network.layers[0].width
+    def sensitive(original, rewritten, *rest):
+        found = right(original, rewritten, *rest)
+        width = rewritten.network.layers[0].width
         return replace(found, bit_identical=1.0 if width == 6 else 0.5)
 
-    monkeypatch.setattr(pipeline, "verify_models", sensitive)
+    monkeypatch.setattr(candidate, "verify_models", sensitive)
     result = pipeline.compress(problem, replace(QUICK, bit_exact=True), Budget())
     assert result.verification.bit_identical == 1.0
     assert result.candidate.model.network.layers[0].width == 6

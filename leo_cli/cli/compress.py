@@ -27,7 +27,8 @@ from leo_cli.errors import AnswerNo
 
 if TYPE_CHECKING:
     from leo_cli.onnx_io import Model
-    from leo_cli.pipeline import Compressed, Problem
+    from leo_cli.pipeline import Compressed, Guard
+    from leo_cli.problem import Problem
 
 
 @click.command()
@@ -65,6 +66,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="Points at which the result is compared with the original.",
 )
+@click.option(
+    "--guard",
+    type=click.Choice(["none", "clip", "flag"]),
+    default="none",
+    show_default=True,
+    help="Outside the domain: nothing; clip inputs to the box; or flag rows by a boolean output.",
+)
+@click.option("--latency", is_flag=True, help="Measure onnxruntime's latency before and after.")
 @samples_option
 @search_options
 @limit_options
@@ -78,6 +87,8 @@ def command(
     bit_exact: bool,
     fail_under: float,
     check_n: int,
+    guard: Guard,
+    latency: bool,
     samples: str | None,
     search: Search,
     limits: Limits,
@@ -105,6 +116,8 @@ def command(
         RewriteOptions(parse_tolerance(tolerance), minimize, seed=limits.seed),
         VerifyOptions(samples=check_n, seed=limits.seed),
         bit_exact,
+        guard,
+        latency,
     )
     budget = limits.budget()
     with ending_search_on_interrupt(budget.stop):
@@ -139,4 +152,4 @@ def _write(compressed: Compressed, target: str, fail_under: float) -> Model:
     if target != STANDARD:
         return save_compressed(compressed, Path(target), fail_under)
     write_stdout(content_to_write(compressed, fail_under))
-    return compressed.candidate.model
+    return compressed.output.model

@@ -11,7 +11,7 @@ from leo_cli.cli.files import binary_source, display_name, one_reader_of_stdin, 
 
 if TYPE_CHECKING:
     from leo_cli.cli.options import Search
-    from leo_cli.pipeline import Problem
+    from leo_cli.problem import Problem
     from leo_cli.stability.ladder import ClassifyOptions, Journal
 
 

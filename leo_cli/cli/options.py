@@ -18,11 +18,15 @@ import click
 if TYPE_CHECKING:
     from leo_cli.stability.budget import Budget
 
+    FloatType = click.ParamType[float]
+else:
+    FloatType = click.ParamType  # not generic before click 8.4
+
 _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h|)")
 
 
-class Duration(click.ParamType):
+class Duration(FloatType):
     """A time such as 90s, 10m or 2h, as seconds; `none` is infinite."""
 
     name = "time"
@@ -41,7 +45,7 @@ class Duration(click.ParamType):
         return float(match[1]) * _SECONDS[match[2]]
 
 
-class Percent(click.ParamType):
+class Percent(FloatType):
     """A percentage such as 30% or 30, as a fraction."""
 
     name = "percent"

@@ -10,6 +10,7 @@ from leo_cli.report.model import (
     Compression,
     DomainReport,
     Fidelity,
+    LatencyReport,
     LayerReport,
     ModelReport,
     OutputReport,
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from leo_cli.domain import Domain
     from leo_cli.network import Layer, Network
     from leo_cli.onnx_io import Model
-    from leo_cli.pipeline import Analysis, Comparison, Compressed, Problem
+    from leo_cli.pipeline import Comparison, Compressed
+    from leo_cli.problem import Analysis, Problem
     from leo_cli.verify import Verification
 
 
@@ -52,7 +54,7 @@ def report_of_compression(compressed: Compressed, path: str, written: Model | No
     analysis, candidate = compressed.analysis, compressed.candidate
     problem, stability = analysis.problem, analysis.stability
     before, after = _size(problem.model.network), _size(candidate.model.network)
-    new = candidate.model if written is None else written
+    new = compressed.output.model if written is None else written
     return Report(
         command="compress",
         model=_model(problem.model),
@@ -78,6 +80,7 @@ def report_of_compression(compressed: Compressed, path: str, written: Model | No
             _known(compressed.verification.rounding_after),
         ),
         verification=_verification(compressed.verification),
+        latency=_latency(compressed),
         output=None if written is None else OutputReport(path, new.sha256, new.size),
         deciders=dict(stability.cost),
         notes=_notes(problem, (*stability.notes, *compressed.notes)),
@@ -187,6 +190,12 @@ def _verification(found: Verification) -> VerificationReport:
         found.notes,
         more,
     )
+
+
+def _latency(compressed: Compressed) -> tuple[LatencyReport, ...] | None:
+    if not compressed.latency:
+        return None
+    return tuple(LatencyReport(e.batch, e.before, e.after, e.ratio) for e in compressed.latency)
 
 
 def _notes(problem: Problem, more: tuple[str, ...]) -> tuple[str, ...]:

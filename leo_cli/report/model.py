@@ -141,11 +141,12 @@ class OutputReport:
 
 @dataclass(frozen=True)
 class LatencyReport:
-    """Median seconds of one onnxruntime call, before and after."""
+    """Median seconds of one onnxruntime call, before and after, and the median ratio of pairs."""
 
     batch: int
     before: float
     after: float
+    ratio: float
 
 
 _ORDER = (

@@ -66,13 +66,15 @@ class _Table:
         self.lines: list[str] = []
 
     def title(self, report: Report) -> None:
-        path = report.model.path
+        paths = [report.model.path]
         if report.other is not None:
-            path += f"  {self.signs.arrow}  {report.other.path}"
+            paths.append(report.other.path)
         elif report.output is not None:
-            path += f"  {self.signs.arrow}  {report.output.path}"
-        text = f"leo {report.command}  {path}"
-        self.lines += [self.paint(self._cut(text, WIDTH), "title"), ""]
+            paths.append(report.output.path)
+        head, between = f"leo {report.command}  ", f"  {self.signs.arrow}  "
+        room = (WIDTH - len(head) - len(between) * (len(paths) - 1)) // len(paths)
+        text = head + between.join(self._cut(path, room) for path in paths)
+        self.lines += [self.paint(text, "title"), ""]
 
     def layers(self, report: Report) -> None:
         shown = report.layers or ()
@@ -96,9 +98,10 @@ class _Table:
         self._sizes(report)
         self._fidelity(report)
         self._verification(report)
-        for latency in report.latency or ():
-            text = f"batch {latency.batch}: {_time(latency.before)} {self.signs.arrow} "
-            self._entry("latency", text + _time(latency.after))
+        for speed in report.latency or ():
+            times = f"{_time(speed.before)} {self.signs.arrow} {_time(speed.after)}"
+            batch = f"batch {speed.batch}: {times}"
+            self._entry("latency", self._joined([batch, f"{speed.ratio:.2f} of the time"]))
         stages = [f"{key} {_time(s)}" for key, s in report.seconds.items() if key != "total"]
         self._entry("time", f"{_time(report.seconds['total'])}: " + self._joined(stages))
         for note in report.notes:
@@ -258,4 +261,6 @@ def _time(seconds: float) -> str:
     if seconds >= 0.1:
         return f"{seconds:.1f} s"
     milliseconds = 1000 * seconds
+    if milliseconds < 1:
+        return f"{1000 * milliseconds:.3g} us"
     return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.2g} ms"

@@ -170,3 +170,46 @@ def test_a_journal_is_gone_on_with_and_never_mixed_up(tmp_path) -> None:
     assert any("damaged last line" in note for note in json.loads(third.stdout)["notes"])
     other = leo("analyze", model("digits"), "--bounds", bounds("digits"), "--resume", journal)
     assert other.returncode == 2 and b"another model" in other.stderr
+
+
+def _run(path, rows) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {"state": np.array(rows, np.float32)})
+
+
+OUTSIDE = [[4.0, 0.5], [100.0, 3.0], [20.0, -0.1], [np.nan, 0.5], [np.inf, 0.5]]
+INSIDE = [[5.0, 0.0], [20.0, 0.5], [40.0, 1.0]]
+
+
+def test_a_flag_is_never_true_outside_the_domain(tmp_path) -> None:
+    out = tmp_path / "flag.onnx"
+    options = ("--bounds", bounds("thermostat"), "--guard", "flag", "-q")
+    assert leo("compress", model("thermostat"), out, *options).returncode == 0
+    _, inside = _run(out, [*INSIDE, *OUTSIDE])
+    assert inside.tolist() == [True] * 3 + [False] * 5
+
+
+def test_clipped_inputs_give_the_nearest_answer_of_the_domain(tmp_path) -> None:
+    out = tmp_path / "clip.onnx"
+    options = ("--bounds", bounds("thermostat"), "--guard", "clip", "-q")
+    assert leo("compress", model("thermostat"), out, *options).returncode == 0
+    (heat,) = _run(out, [[-50.0, 0.5], [5.0, 0.5], [300.0, 9.0], [40.0, 1.0]])
+    assert heat[0] == heat[1] and heat[2] == heat[3]
+
+
+def test_clip_refuses_what_is_no_box(tmp_path) -> None:
+    box = '{"state": {"lower": [5, 0], "upper": [40, 1], "integer": [0]}}'
+    done = leo(
+        *("compress", model("thermostat"), tmp_path / "o.onnx", "--bounds", "-", "--guard", "clip"),
+        stdin=box.encode(),
+    )
+    assert done.returncode == 2 and b"--guard flag" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_latency_is_measured_on_request(tmp_path) -> None:
+    options = ("--bounds", bounds("thermostat"), "--latency", "--json")
+    done = leo("compress", model("thermostat"), tmp_path / "o.onnx", *options)
+    latency = json.loads(done.stdout)["latency"]
+    assert [entry["batch"] for entry in latency] == [1, 256]
+    assert all(entry[key] > 0 for entry in latency for key in ("before", "after", "ratio"))

@@ -1,0 +1,135 @@
+"""A rewritten model: made, read again, verified, and perhaps guarded. All in memory.
+
+What is verified is what is written: the rendered bytes are read again with the same reader as any
+other file. A model in which nothing changed is handed on byte for byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from leo_cli import __version__
+from leo_cli.errors import InternalFault
+from leo_cli.onnx_io import Model, Rendered, add_guard, read_model, render
+from leo_cli.problem import Analysis, Problem
+from leo_cli.rewrite import RewriteOptions, Shrunk, shrink
+from leo_cli.verify import ProvedBounds, Verification, VerifyOptions, verify_models
+from leo_cli.verify.guard import check_guard
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A new file. content: what goes to disk; model: what is read from that."""
+
+    content: Rendered | Model
+    model: Model
+    shrunk: Shrunk
+
+    @property
+    def external(self) -> bool:
+        """Whether the weights go to a file of their own."""
+        return isinstance(self.content, Rendered) and self.content.external
+
+
+def make_candidate(analysis: Analysis, options: RewriteOptions) -> Candidate:
+    """The smaller model, rendered and read again; the source itself where nothing changed."""
+    problem = analysis.problem
+    with problem.watch.stage("rewrite"):
+        shrunk = shrink(problem.model.network, analysis.stability, problem.domain, options)
+        return _candidate(problem, shrunk)
+
+
+def verify_candidate(
+    analysis: Analysis, candidate: Candidate, options: VerifyOptions
+) -> Verification:
+    """Compare a candidate with its original: at witnesses, samples, and what `options` asks for."""
+    problem, stability = analysis.problem, analysis.stability
+    points = [stability.witnesses]
+    if problem.samples is not None:
+        points.append(problem.samples)
+    bounds = ProvedBounds(
+        tuple(layer.lower for layer in stability.layers),
+        tuple(layer.upper for layer in stability.layers),
+    )
+    with problem.watch.stage("verify"):
+        return verify_models(
+            problem.model,
+            candidate.model,
+            problem.domain,
+            candidate.shrunk.deviation,
+            np.vstack(points),
+            replace(options, proved=bounds),
+        )
+
+
+def back_off(
+    analysis: Analysis,
+    candidate: Candidate,
+    verification: Verification,
+    rewriting: RewriteOptions,
+    verifying: VerifyOptions,
+) -> tuple[Candidate, Verification, tuple[str, ...]]:
+    """Give up the rewrites of one layer after another until no output bit moves.
+
+    Returns the new candidate, its verification, and notes of what was given up.
+    """
+    given_up: list[str] = []
+    while verification.bit_identical < 1:
+        layer = _first_to_move_a_bit(analysis, candidate, verifying)
+        if layer in given_up:
+            raise InternalFault(f"bit-exact: layer {layer} moves bits, yet nothing rewrites it")
+        given_up.append(layer)
+        skipped = (*rewriting.skip_layers, *given_up)
+        candidate = make_candidate(analysis, replace(rewriting, skip_layers=skipped))
+        verification = verify_candidate(analysis, candidate, verifying)
+    notes = tuple(f"bit-exact: gave up the rewrites of layer {name}" for name in given_up)
+    return candidate, verification, notes
+
+
+def _first_to_move_a_bit(analysis: Analysis, candidate: Candidate, options: VerifyOptions) -> str:
+    """The layer of the first step after which a bit differs, found by bisection."""
+    shrunk = candidate.shrunk
+    same, moved = 0, len(shrunk.steps)
+    while moved - same > 1:
+        middle = (same + moved) // 2
+        part = replace(shrunk, network=shrunk.steps[middle - 1].network)
+        tried = verify_candidate(analysis, _candidate(analysis.problem, part), options)
+        same, moved = (middle, moved) if tried.bit_identical == 1 else (same, middle)
+    return shrunk.steps[moved - 1].layer
+
+
+def guard_candidate(
+    problem: Problem, plain: Candidate, guard: Literal["clip", "flag"], options: VerifyOptions
+) -> tuple[Candidate, str]:
+    """The candidate with a guard, and what is wrong with that ("" if nothing is)."""
+    with problem.watch.stage("rewrite"):
+        rendered = render(problem.model, plain.shrunk.network, _metadata(problem))
+        guarded = add_guard(rendered, problem.model, problem.domain, guard)
+        output = _read_again(problem, guarded.rendered, plain.shrunk)
+    with problem.watch.stage("verify"):
+        failure = check_guard(plain.model, output.model, problem.domain, guarded.output, options)
+    return output, failure
+
+
+def _candidate(problem: Problem, shrunk: Shrunk) -> Candidate:
+    model = problem.model
+    if shrunk.network is model.network:
+        return Candidate(model, model, shrunk)
+    return _read_again(problem, render(model, shrunk.network, _metadata(problem)), shrunk)
+
+
+def _read_again(problem: Problem, rendered: Rendered, shrunk: Shrunk) -> Candidate:
+    name = f"{problem.model.name} (rewritten)"
+    return Candidate(rendered, read_model(rendered.to_bytes(), name), shrunk)
+
+
+def _metadata(problem: Problem) -> dict[str, str]:
+    """What a compressed file says of itself: outside its domain it differs from its source."""
+    return {
+        "leo.version": __version__,
+        "leo.source_sha256": problem.model.sha256,
+        "leo.domain_sha256": problem.domain.sha256,
+    }
