@@ -39,8 +39,11 @@ def _model(*extra: onnx.NodeProto, flag: bool = False, constants: dict | None = 
 
 
 def _clip(lower: float, upper: float):
-    node = helper.make_node("Clip", ["x", "low", "high"], ["clipped"])
-    return _model(node, constants={"low": np.array(lower), "high": np.array(upper)})
+    nodes = [
+        helper.make_node("Min", ["x", "high"], ["below"]),
+        helper.make_node("Max", ["below", "low"], ["clipped"]),
+    ]
+    return _model(*nodes, constants={"low": np.array(lower), "high": np.array(upper)})
 
 
 def test_a_right_clip_passes() -> None:
