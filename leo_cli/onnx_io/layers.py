@@ -15,7 +15,7 @@ import numpy as np
 from leo_cli.arrays import Floats, Ints
 from leo_cli.errors import InternalFault
 from leo_cli.network import Layer, Network
-from leo_cli.onnx_io.affine import Form, Normalisation, Realisation, select, single_units
+from leo_cli.onnx_io.forms import Form, Normalisation, Realisation, select, single_units
 from leo_cli.onnx_io.model import Model, has_batch
 from leo_cli.onnx_io.naming import Sheet
 from leo_cli.onnx_io.placement import Placement

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from leo_cli.onnx_io.affine import Realisation
+from leo_cli.onnx_io.forms import Realisation
 
 OUTPUTS_KEY = "leo.outputs"  # metadata of a rewritten file: the tensors at which its network ends
 

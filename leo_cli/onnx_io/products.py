@@ -14,7 +14,7 @@ import onnx
 from leo_cli.arrays import Floats
 from leo_cli.errors import InternalFault
 from leo_cli.network import Dense, Scaled, Term
-from leo_cli.onnx_io.affine import Form, Picked, picked
+from leo_cli.onnx_io.forms import Form, Picked, picked
 from leo_cli.onnx_io.naming import Sheet
 from leo_cli.onnx_io.units import Units
 

@@ -19,7 +19,7 @@ import onnx
 from leo_cli.errors import ModelError
 from leo_cli.network import Network, Term
 from leo_cli.onnx_io import interface
-from leo_cli.onnx_io.affine import whole_node
+from leo_cli.onnx_io.forms import whole_node
 from leo_cli.onnx_io.load import load
 from leo_cli.onnx_io.model import Model
 from leo_cli.onnx_io.placement import Blocker, Placement

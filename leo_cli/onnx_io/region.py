@@ -18,8 +18,8 @@ import onnx
 from leo_cli.errors import ModelError
 from leo_cli.network import Dense
 from leo_cli.onnx_io import operators
-from leo_cli.onnx_io.affine import constant, identity_of
 from leo_cli.onnx_io.folding import FOLD
+from leo_cli.onnx_io.forms import constant, identity_of
 from leo_cli.onnx_io.placement import Blocker, pinned_outputs
 from leo_cli.onnx_io.scope import Scope
 from leo_cli.onnx_io.screening import label, opsets

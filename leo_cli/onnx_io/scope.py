@@ -14,15 +14,9 @@ import onnx
 from leo_cli.arrays import Floats
 from leo_cli.errors import ModelError
 from leo_cli.network import Layer, Scaled
-from leo_cli.onnx_io.affine import (
-    Form,
-    identity_of,
-    is_selection,
-    representable,
-    shifted,
-    unit_selection,
-)
+from leo_cli.onnx_io.affine import representable, shifted
 from leo_cli.onnx_io.constants import to_array
+from leo_cli.onnx_io.forms import Form, identity_of, is_selection, unit_selection
 from leo_cli.onnx_io.placement import Placement
 from leo_cli.onnx_io.screening import label
 from leo_cli.onnx_io.step import Step
@@ -109,7 +103,9 @@ class Scope:
                 f'{self.name}: tensor "{step.inputs[position]}" is {value.array.dtype}, and '
                 f"{self._label(step)} computes in {dtype}; export the model again"
             )
-        return self.finite(value.array.astype(np.float64), step, step.inputs[position])
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            numbers = value.array.astype(np.float64)
+        return self.finite(numbers, step, step.inputs[position])
 
     def finite(self, array: Floats, step: Step, what: str) -> Floats:
         if not np.all(np.isfinite(array)):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leo_cli.arrays import Ints
-from leo_cli.onnx_io.affine import Form, select
+from leo_cli.onnx_io.forms import Form, select
 
 BATCH: Literal["batch"] = "batch"
 Dim: TypeAlias = int | Literal["batch"]

@@ -10,18 +10,13 @@ from support import examples
 
 from leo_cli.arrays import Floats
 from leo_cli.network import Dense, Scaled, Term
-from leo_cli.onnx_io.affine import (
+from leo_cli.onnx_io.affine import dense, representable, scaled, shifted, stacked, summed
+from leo_cli.onnx_io.forms import (
     Division,
     Form,
-    dense,
     identity_of,
     is_selection,
-    representable,
-    scaled,
     select,
-    shifted,
-    stacked,
-    summed,
     unit_selection,
     whole_node,
 )

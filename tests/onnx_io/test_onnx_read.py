@@ -356,7 +356,8 @@ def test_numbers_that_are_not_finite_behind_the_network_are_no_concern() -> None
     graph = Graph()
     a = graph.op("Relu", graph.op("MatMul", graph.input("x", ["N", 4]), graph.constant(W1.T)))
     s = graph.op("Softmax", a)
-    read(graph, graph.op("Add", s, graph.constant(np.full(8, -np.inf)), out="y"))
+    model = read(graph, graph.op("Add", s, graph.constant(np.full(8, -np.inf)), out="y"))
+    assert [la.width for la in model.network.layers] == [8]
 
 
 @pytest.mark.parametrize("op_type", ["If", "Loop"])

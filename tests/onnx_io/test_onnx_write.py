@@ -181,12 +181,16 @@ def test_a_hidden_layer_may_become_constant() -> None:
     """A width of 0, no live term, or no term at all."""
     model = read(dense_relu([4, 8, 6, 3]))
     first, second, last = model.network.layers
-    empty = without(model.network, 0, [])
-    written_values(model, render(model, empty, {}))
+    empty = without(model.network, 0, []).layers
     none = replace(second, terms=())
-    written_values(model, render(model, replace(model.network, layers=(first, none, last)), {}))
     zero = replace(second, terms=(Term(1, Dense(np.zeros((6, 8)))),))
-    written_values(model, render(model, replace(model.network, layers=(first, zero, last)), {}))
+    points = sample(model, np.random.default_rng(1))
+    for layers in (empty, (first, none, last), (first, zero, last)):
+        network = replace(model.network, layers=layers)
+        rendered = render(model, network, {})
+        written_values(model, rendered)
+        (got,) = run(rendered.to_bytes(), feeds(model, points))
+        assert np.allclose(got, network.evaluate(points)[0], atol=1e-4)
 
 
 def test_new_layers_pick_units() -> None:

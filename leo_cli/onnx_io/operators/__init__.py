@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from leo_cli.onnx_io.operators import activation, dense, elementwise, normalise, relabel, sizes
+from leo_cli.onnx_io.operators import (
+    activation,
+    dense,
+    elementwise,
+    normalise,
+    parts,
+    relabel,
+    sizes,
+)
 from leo_cli.onnx_io.step import Step
 from leo_cli.onnx_io.values import Value
 
@@ -23,6 +31,7 @@ READERS: Mapping[tuple[str, str], Reader] = {
     **dense.READERS,
     **elementwise.READERS,
     **normalise.READERS,
+    **parts.READERS,
     **relabel.READERS,
     **sizes.READERS,
 }

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leo_cli.arrays import Floats
-from leo_cli.onnx_io.affine import constant, scaled
 from leo_cli.onnx_io.affine import dense as product
+from leo_cli.onnx_io.affine import scaled
+from leo_cli.onnx_io.forms import constant
 from leo_cli.onnx_io.operators.elementwise import add
 from leo_cli.onnx_io.step import Step
 from leo_cli.onnx_io.values import (

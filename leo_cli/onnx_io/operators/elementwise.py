@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leo_cli.network import Scaled, Term
-from leo_cli.onnx_io.affine import (
-    Division,
-    is_power_of_two,
-    is_selection,
-    representable,
-    scaled,
-    summed,
-)
+from leo_cli.onnx_io.affine import is_power_of_two, representable, scaled, summed
+from leo_cli.onnx_io.forms import Division, is_selection
 from leo_cli.onnx_io.step import Step
 from leo_cli.onnx_io.values import (
     Affine,

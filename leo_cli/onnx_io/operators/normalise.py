@@ -17,7 +17,8 @@ import numpy as np
 
 from leo_cli.arrays import Floats
 from leo_cli.network import Scaled, Term
-from leo_cli.onnx_io.affine import Normalisation, scaled, shifted
+from leo_cli.onnx_io.affine import scaled, shifted
+from leo_cli.onnx_io.forms import Normalisation
 from leo_cli.onnx_io.step import Step
 from leo_cli.onnx_io.values import Affine, Unsupported, Value
 from leo_cli.rounding import UNIT_ROUNDOFF

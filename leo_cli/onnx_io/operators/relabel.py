@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leo_cli.onnx_io import folding
-from leo_cli.onnx_io.affine import Form, constant, is_selection, picked, stacked
 from leo_cli.onnx_io.constants import DTYPES
-from leo_cli.onnx_io.operators import sizes
+from leo_cli.onnx_io.forms import Form, constant, is_selection
 from leo_cli.onnx_io.step import Step
 from leo_cli.onnx_io.values import (
     BATCH,
@@ -36,14 +35,14 @@ if TYPE_CHECKING:
     from leo_cli.onnx_io.scope import Scope
 
 
-def _tensor(step: Step, scope: Scope, position: int = 0) -> Affine:
+def tensor(step: Step, scope: Scope, position: int = 0) -> Affine:
     value = scope.value(step, position)
     if not isinstance(value, Affine):
         raise Unsupported("moves something that is not known")
     return value
 
 
-def _arrays(step: Step, scope: Scope, value: Affine) -> list[folding.Array | None]:
+def arguments(step: Step, scope: Scope, value: Affine) -> list[folding.Array | None]:
     """Arguments for a folding function: the positions, then the constant inputs."""
     arrays: list[folding.Array | None] = [value.indices()]
     for position in range(1, len(step.inputs)):
@@ -54,21 +53,16 @@ def _arrays(step: Step, scope: Scope, value: Affine) -> list[folding.Array | Non
     return arrays
 
 
-def _made(step: Step, value: Affine, index: folding.Array, batch: int | None) -> Affine:
+def moved(step: Step, value: Affine, index: folding.Array, batch: int | None) -> Affine:
     moved = value.relabelled(index, batch)
     return moved.with_form(moved.form.through(step.position))
-
-
-def _axis(step: Step, value: Affine, default: int, extra: int = 0) -> int:
-    axis = step.integer("axis", default)
-    return axis % (len(value.dims) + extra)
 
 
 def identity(step: Step, scope: Scope) -> Sequence[Value]:
     value = scope.value(step, 0)
     if isinstance(value, Sizes):
         return [value]
-    return [_tensor(step, scope)]
+    return [tensor(step, scope)]
 
 
 def dropout(step: Step, scope: Scope) -> Sequence[Value]:
@@ -76,19 +70,19 @@ def dropout(step: Step, scope: Scope) -> Sequence[Value]:
     training = scope.value(step, 2)
     if training is not None and not (isinstance(training, Constant) and not training.array.any()):
         raise Unsupported("is in training mode; export the model for inference")
-    return [_tensor(step, scope)]
+    return [tensor(step, scope)]
 
 
 def transpose(step: Step, scope: Scope) -> Sequence[Value]:
-    value = _tensor(step, scope)
+    value = tensor(step, scope)
     order = step.integers("perm") or tuple(reversed(range(len(value.dims))))
     (index,) = folding.transpose(step, [value.indices()])
     batch = None if value.batch is None else order.index(value.batch)
-    return [_made(step, value, index, batch)]
+    return [moved(step, value, index, batch)]
 
 
 def reshape(step: Step, scope: Scope) -> Sequence[Value]:
-    value = _tensor(step, scope)
+    value = tensor(step, scope)
     given = scope.value(step, 1)
     target: tuple[Dim, ...]
     if isinstance(given, Constant):
@@ -103,7 +97,7 @@ def reshape(step: Step, scope: Scope) -> Sequence[Value]:
 
 
 def flatten(step: Step, scope: Scope) -> Sequence[Value]:
-    value = _tensor(step, scope)
+    value = tensor(step, scope)
     axis = step.integer("axis", 1)
     axis += len(value.dims) if axis < 0 else 0
     parts = []
@@ -116,8 +110,8 @@ def flatten(step: Step, scope: Scope) -> Sequence[Value]:
 
 
 def squeeze(step: Step, scope: Scope) -> Sequence[Value]:
-    value = _tensor(step, scope)
-    arrays = _arrays(step, scope, value)
+    value = tensor(step, scope)
+    arrays = arguments(step, scope, value)
     given = folding.argument(step, arrays, 1, "axes")
     rank = len(value.dims)
     axes = (
@@ -137,8 +131,8 @@ def unsqueeze(step: Step, scope: Scope) -> Sequence[Value]:
     given = scope.value(step, 0)
     if isinstance(given, Sizes):
         return [Sizes(given.entries)]
-    value = _tensor(step, scope)
-    axes = folding.argument(step, _arrays(step, scope, value), 1, "axes") or ()
+    value = tensor(step, scope)
+    axes = folding.argument(step, arguments(step, scope, value), 1, "axes") or ()
     rank = len(value.dims) + len(axes)
     new = {a % rank for a in axes}
     old = iter(value.dims)
@@ -150,7 +144,7 @@ def expand(step: Step, scope: Scope) -> Sequence[Value]:
     data = scope.value(step, 0)
     if isinstance(data, Constant) and isinstance(given, Sizes):
         return [_repeated(data, given, scope, step)]
-    value = _tensor(step, scope)
+    value = tensor(step, scope)
     if isinstance(given, Constant):
         dims: tuple[Dim, ...] = tuple(int(n) for n in given.array.reshape(-1))
     elif isinstance(given, Sizes):
@@ -174,95 +168,13 @@ def _repeated(data: Constant, target: Sizes, scope: Scope, step: Step) -> Affine
     return Affine(shape, batch, data.array.dtype.name, constant(whole.reshape(-1)))
 
 
-def slice_(step: Step, scope: Scope) -> Sequence[Value]:
-    if isinstance(scope.value(step, 0), Sizes):
-        return sizes.slice_(step, scope)
-    value = _tensor(step, scope)
-    arrays = _arrays(step, scope, value)
-    for axis, part in folding.slices(step, arrays):
-        whole = part.start == 0 and part.stop is not None and part.step == 1
-        if axis == value.batch and not (whole and _reaches_end(step, arrays, axis, value)):
-            raise Unsupported("picks samples of a batch", "batch")
-    (index,) = folding.slice_(step, arrays)
-    return [_made(step, value, index, value.batch)]
-
-
-def _reaches_end(step: Step, arrays: folding.Arrays, axis: int, value: Affine) -> bool:
-    """Does the slice of the batch axis keep any number of samples?"""
-    ends = folding.argument(step, arrays, 2, "ends") or ()
-    axes = folding.argument(step, arrays, 3, "axes") or tuple(range(len(ends)))
-    rank = len(value.dims)
-    return all(e >= 2**31 - 1 for e, a in zip(ends, axes, strict=True) if a % rank == axis)
-
-
-def gather(step: Step, scope: Scope) -> Sequence[Value]:
-    value = scope.value(step, 0)
-    if isinstance(value, Sizes):
-        return sizes.gather(step, scope)
-    value = _tensor(step, scope)
-    axis = _axis(step, value, 0)
-    if axis == value.batch:
-        raise Unsupported("picks samples of a batch", "batch")
-    arrays = _arrays(step, scope, value)
-    (index,) = folding.gather(step, arrays)
-    grown = index.ndim - len(value.dims)
-    batch = value.batch
-    if batch is not None and batch > axis:
-        batch += grown
-    return [_made(step, value, index, batch)]
-
-
-def split(step: Step, scope: Scope) -> Sequence[Value]:
-    value = _tensor(step, scope)
-    if _axis(step, value, 0) == value.batch:
-        raise Unsupported("picks samples of a batch", "batch")
-    parts = folding.split(step, _arrays(step, scope, value))
-    return [_made(step, value, index, value.batch) for index in parts]
-
-
-def concat(step: Step, scope: Scope) -> Sequence[Value]:
-    values = [scope.value(step, k) for k in range(len(step.inputs))]
-    if any(isinstance(v, Sizes) for v in values):
-        return sizes.concat(step, scope)
-    tensors = [v for v in values if isinstance(v, Affine)]
-    if len({(v.dtype, v.batch, len(v.dims)) for v in tensors}) != 1:
-        raise Unsupported("joins tensors of different kinds", "batch")
-    axis = _axis(step, tensors[0], 1)
-    if axis == tensors[0].batch:
-        raise Unsupported("joins along the batch axis", "batch")
-    forms: list[Form] = []
-    positions = []
-    offset = 0
-    for place, value in enumerate(values):
-        if isinstance(value, Affine):
-            if picked(value.form) is None or value.form.sealed or value.form.realisation:
-                value = scope.materialise(step.inputs[place])
-            forms.append(value.form)
-            index = value.indices()
-        elif isinstance(value, Constant) and tensors[0].batch is None:
-            numbers = scope.numbers(step, place, tensors[0].dtype)
-            forms.append(constant(numbers.reshape(-1)))
-            index = np.arange(numbers.size).reshape(numbers.shape)
-        else:
-            raise Unsupported("joins a tensor and a constant")
-        positions.append(index + offset)
-        offset += index.size
-    joined = np.concatenate(positions, axis=axis)
-    form = stacked(forms, joined.reshape(-1))
-    if form is None:
-        raise Unsupported("joins tensors that cannot be told apart")
-    batch = tensors[0].batch
-    shape = tuple(n for k, n in enumerate(joined.shape) if k != batch)
-    return [Affine(shape, batch, tensors[0].dtype, form.through(step.position))]
-
-
 def cast(step: Step, scope: Scope) -> Sequence[Value]:
     """Between number types. A conversion that can round becomes a node of its own, so that bounds
     on native rounding see it; in real arithmetic it is the identity."""
     value = scope.value(step, 0)
     if isinstance(value, Sizes):
         return [value]
-    value = _tensor(step, scope)
+    value = tensor(step, scope)
     target = DTYPES.get(step.integer("to", 0), "")
     if target == value.dtype:
         return [value]
@@ -284,9 +196,5 @@ READERS: Mapping[tuple[str, str], Callable[[Step, Scope], Sequence[Value]]] = {
     ("", "Squeeze"): squeeze,
     ("", "Unsqueeze"): unsqueeze,
     ("", "Expand"): expand,
-    ("", "Slice"): slice_,
-    ("", "Gather"): gather,
-    ("", "Split"): split,
-    ("", "Concat"): concat,
     ("", "Cast"): cast,
 }
