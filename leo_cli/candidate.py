@@ -6,6 +6,7 @@ other file. A model in which nothing changed is handed on byte for byte.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -108,10 +109,23 @@ def guard_candidate(
     with problem.watch.stage("rewrite"):
         rendered = render(problem.model, plain.shrunk.network, _metadata(problem))
         guarded = add_guard(rendered, problem.model, problem.domain, guard)
-        output = _read_again(problem, guarded.rendered, plain.shrunk)
+        output = _with_guard(plain, guarded.rendered)
     with problem.watch.stage("verify"):
         failure = check_guard(plain.model, output.model, problem.domain, guarded.output, options)
     return output, failure
+
+
+def _with_guard(plain: Candidate, rendered: Rendered) -> Candidate:
+    """The network is that of the plain candidate; `check_guard` compares what surrounds it."""
+    content = rendered.to_bytes()
+    model = replace(
+        plain.model,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        source=content,
+        proto=rendered.proto,
+    )
+    return Candidate(rendered, model, plain.shrunk)
 
 
 def _candidate(problem: Problem, shrunk: Shrunk) -> Candidate:

@@ -1,12 +1,14 @@
 """A guard that does not do its job is noticed before the file is written."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from leo_cli.domain import Domain
-from leo_cli.onnx_io import read_model
+from leo_cli.onnx_io import Model, read_model
 from leo_cli.verify import VerifyOptions
 from leo_cli.verify.guard import check_guard
 
@@ -14,7 +16,7 @@ BOX = Domain(np.array([0.0, -1.0]), np.array([1.0, 1.0]))
 OPTIONS = VerifyOptions(samples=200)
 
 
-def _model(*extra: onnx.NodeProto, flag: bool = False, constants: dict | None = None):
+def _proto(extra=(), flag: bool = False, constants: dict | None = None) -> onnx.ModelProto:
     """y = relu(x) @ 1, with more nodes in front of it or beside it; the first reads x."""
     weights = {"one": np.eye(2), "w": np.ones((2, 1)), **(constants or {})}
     source = "clipped" if any("clipped" in node.output for node in extra) else "x"
@@ -34,8 +36,14 @@ def _model(*extra: onnx.NodeProto, flag: bool = False, constants: dict | None = 
         outputs,
         [numpy_helper.from_array(np.asarray(v, np.float32), k) for k, v in weights.items()],
     )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return read_model(proto.SerializeToString(), "m.onnx")
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+PLAIN = read_model(_proto().SerializeToString(), "m.onnx")
+
+
+def _model(*extra: onnx.NodeProto, **rest) -> Model:
+    return replace(PLAIN, proto=_proto(extra, **rest))
 
 
 def _clip(lower: float, upper: float):
@@ -47,11 +55,11 @@ def _clip(lower: float, upper: float):
 
 
 def test_a_right_clip_passes() -> None:
-    assert check_guard(_model(), _clip(-1.0, 1.0), BOX, None, OPTIONS) == ""
+    assert check_guard(PLAIN, _clip(-1.0, 1.0), BOX, None, OPTIONS) == ""
 
 
 def test_a_clip_that_is_too_narrow_is_noticed() -> None:
-    assert "changes it inside" in check_guard(_model(), _clip(0.0, 0.75), BOX, None, OPTIONS)
+    assert "changes it inside" in check_guard(PLAIN, _clip(0.0, 0.75), BOX, None, OPTIONS)
 
 
 @pytest.mark.parametrize(("bound", "fault"), [(1.0, ""), (2.0, "true outside")])
@@ -67,5 +75,5 @@ def test_a_flag_that_is_true_outside_is_noticed(bound, fault) -> None:
         helper.make_node("Cast", ["twice"], ["inside"], to=TensorProto.BOOL),
     ]
     guarded = _model(*nodes, flag=True, constants={"bound": np.array([bound])})
-    assert fault in check_guard(_model(), guarded, box, "inside", OPTIONS)
-    assert bool(fault) == bool(check_guard(_model(), guarded, box, "inside", OPTIONS))
+    assert fault in check_guard(PLAIN, guarded, box, "inside", OPTIONS)
+    assert bool(fault) == bool(check_guard(PLAIN, guarded, box, "inside", OPTIONS))
