@@ -11,7 +11,7 @@ from verify_cases import TAILS, Parameters, edited, mlp, parameters
 from leo_cli.domain import Domain
 from leo_cli.errors import AnswerNo, InputError
 from leo_cli.onnx_io import Model
-from leo_cli.verify import VerifyOptions, verify_models
+from leo_cli.verify import SearchOptions, VerifyOptions, verify_models
 
 FEW = VerifyOptions(samples=400)
 
@@ -88,15 +88,67 @@ def test_one_changed_weight_is_caught(seed: int, tail: str) -> None:
     assert "differ" in found.failure
 
 
-def test_a_weight_that_moved_by_one_ulp_is_caught_in_float64() -> None:
+@pytest.mark.parametrize("examined", [0, 4])
+def test_a_weight_that_moved_by_one_ulp_is_caught_in_float64(examined: int) -> None:
     layers = parameters([5, 12, 4], np.random.default_rng(3))
     changed = copied(layers)
     changed[1][0][2, 3] = np.nextafter(changed[1][0][2, 3], np.float32(9))
-    found = verify_models(mlp(layers), mlp(changed), box(5), 0.0, None, FEW)
+    options = replace(FEW, examined=examined)
+    found = verify_models(mlp(layers), mlp(changed), box(5), 0.0, None, options)
     assert not found.passed
     assert "float64" in found.failure
     allowed = verify_models(mlp(layers), mlp(changed), box(5), 1e-5, None, FEW)
     assert allowed.passed, allowed.failure
+
+
+def test_bounds_of_a_point_see_what_those_of_the_domain_hide() -> None:
+    """Features of a million make rounding bounds in which a change at 0 disappears."""
+    rng = np.random.default_rng(21)
+    layers = parameters([5, 12, 1], rng)
+    changed = copied(layers)
+    changed[1][1][0] += np.float32(1e-7)
+    wide = box(5, lower=0.0, upper=1e9)
+    origin = np.zeros((1, 5))
+    options = VerifyOptions(samples=1, search=SearchOptions(ascents=0))
+    models = mlp(layers), mlp(changed)
+    blind = verify_models(*models, wide, 0.0, origin, replace(options, examined=0))
+    assert blind.passed
+    found = verify_models(*models, wide, 0.0, origin, options)
+    assert not found.passed
+    assert "this point" in found.failure
+
+
+def two_heads(proto: onnx.ModelProto, swapped: bool) -> None:
+    """A second output beside the scores, whose node stands before or after theirs."""
+    last = proto.graph.node[-1]
+    second = helper.make_node("Gemm", [last.input[0], "W1", "b2"], ["w"], transB=1)
+    shift = numpy_helper.from_array(np.full(3, 7, dtype="float32"), "b2")
+    proto.graph.initializer.append(shift)
+    proto.graph.node.insert(len(proto.graph.node) - swapped, second)
+    shown = onnx.ValueInfoProto()
+    shown.CopyFrom(proto.graph.output[0])
+    shown.name = "w"
+    proto.graph.output.append(shown)
+
+
+def test_outputs_of_the_dense_part_are_matched_by_name() -> None:
+    layers = parameters([5, 12, 3], np.random.default_rng(22))
+    model = mlp(layers)
+    first, second = (
+        edited(model, lambda proto, swapped=swapped: two_heads(proto, swapped))
+        for swapped in (False, True)
+    )
+    deviation = np.array([0.0, 0.0, 0.0, 1e-3, 1e-3, 1e-3])
+    found = verify_models(first, second, box(5), 0.0, None, FEW)
+    assert found.passed, found.failure
+    moved = edited(second, shift_second_head)
+    assert verify_models(first, moved, box(5), deviation, None, FEW).passed
+    assert not verify_models(first, moved, box(5), deviation[::-1].copy(), None, FEW).passed
+
+
+def shift_second_head(proto: onnx.ModelProto) -> None:
+    (bias,) = (tensor for tensor in proto.graph.initializer if tensor.name == "b2")
+    bias.CopyFrom(numpy_helper.from_array(np.full(3, 7 + 2.0**-11, dtype="float32"), "b2"))
 
 
 def test_models_of_unknown_kinship_are_compared_natively() -> None:
@@ -231,16 +283,17 @@ def test_a_label_that_flips_within_the_allowed_difference_is_a_shown_near_tie() 
     rng = np.random.default_rng(8)
     (weights, bias), *_ = parameters([5, 12, 1], rng)
     last = np.repeat(rng.normal(size=(1, 12)).astype("float32"), 2, axis=0)
-    even = [(weights, bias), (last, np.array([1e-6, 0.0], dtype="float32"))]
-    odd = [(weights, bias), (last, np.array([0.0, 1e-6], dtype="float32"))]
-    found = verify_models(mlp(even, "argmax"), mlp(odd, "argmax"), box(5), 1e-5, None, FEW)
+    even = [(weights, bias), (last, np.array([1e-3, 0.0], dtype="float32"))]
+    odd = [(weights, bias), (last, np.array([0.0, 1e-3], dtype="float32"))]
+    found = verify_models(mlp(even, "argmax"), mlp(odd, "argmax"), box(5), 2e-3, None, FEW)
     assert found.passed, found.failure
     assert found.labels.flipped == found.labels.near_ties > 0
     tie = found.labels.shown[0]
     assert tie.labels == ("0", "1")
-    assert tie.gap <= tie.allowed < 1e-3
+    assert tie.gap <= tie.allowed < 1e-2
     strict = verify_models(mlp(even, "argmax"), mlp(odd, "argmax"), box(5), 0.0, None, FEW)
     assert not strict.passed
+    assert strict.labels.flipped > strict.labels.near_ties == 0
 
 
 def test_a_flag_that_flips_at_its_threshold_is_a_near_tie() -> None:

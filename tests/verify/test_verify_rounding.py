@@ -18,6 +18,7 @@ from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.onnx_io import read_model
 from leo_cli.verify import exact_outputs, rounding_bound
 from leo_cli.verify.evaluation import concatenated_outputs
+from leo_cli.verify.ranges import value_ranges
 from leo_cli.verify.runtime import open_session
 from leo_cli.verify.subject import subject_of
 
@@ -118,6 +119,27 @@ def test_a_bound_on_a_part_of_the_domain_is_not_larger_and_proved_bounds_sharpen
         assert np.all(
             rounding_bound(network, domain, "float32", lower, upper) <= whole * (1 + 1e-9)
         )
+
+
+def test_ranges_hold_all_values_and_are_sharper_than_intervals() -> None:
+    rng = np.random.default_rng(6)
+    sharper = 0
+    for _ in range(40):
+        network, domain = random_network(rng, "float32")
+        found = value_ranges(network, domain)
+        crude = value_ranges(network, domain, linear=False)
+        z = network.pre_activations(
+            np.concatenate([domain.sample(30, rng), domain.corners(30, rng)])
+        )
+        for k, values in enumerate(z):
+            slack = 1e-9 * np.abs(values).max()
+            assert np.all(found.lower[k] <= values.min(axis=0) + slack)
+            assert np.all(found.upper[k] >= values.max(axis=0) - slack)
+            assert np.all(found.lower[k] >= crude.lower[k])
+            assert np.all(found.upper[k] <= crude.upper[k])
+            sharper += int(np.any(found.lower[k] > crude.lower[k] + slack))
+            sharper += int(np.any(found.upper[k] < crude.upper[k] - slack))
+    assert sharper > 20
 
 
 def test_inexact_coefficients_are_included() -> None:
