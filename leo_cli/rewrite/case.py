@@ -14,8 +14,8 @@ from leo_cli.arrays import Floats, Ints
 from leo_cli.bounds.interval import layer_interval
 from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.rewrite.deviation import sensitivity
-from leo_cli.rewrite.subject import Refusal, Subject, indices
-from leo_cli.rewrite.surgery import concatenated, dense, has_double_source
+from leo_cli.rewrite.subject import Subject, indices
+from leo_cli.rewrite.surgery import concatenated, dense
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,20 @@ class Case:
     weight: Floats
 
 
-def case_of(subject: Subject, k: int, name: str) -> Case | Refusal:
-    """The matrices of layer k, or why the rewrite does not apply."""
+def case_of(subject: Subject, k: int) -> Case | str:
+    """The matrices of layer k, or why it has none to rewrite."""
+    return subject.once(("case", k), lambda: _case_of(subject, k))
+
+
+def _case_of(subject: Subject, k: int) -> Case | str:
     network, layer = subject.network, subject.network.layers[k]
     readers = network.consumers(k + 1)
-    if subject.is_output(k):
-        return Refusal(name, layer.name, "its values are read outside the network")
+    obstacle = subject.obstacle(k)
+    if obstacle is not None:
+        return obstacle
     units = indices(subject.active(k))
     if len(units) == 0:
-        return Refusal(name, layer.name, "no unit is proved active")
-    if has_double_source(layer) or any(has_double_source(network.layers[c]) for c in readers):
-        return Refusal(name, layer.name, "the layer or a reader reads one node twice")
-    if not readers:
-        return Refusal(name, layer.name, "nobody reads the layer")
+        return "no unit is proved active"
     sources = tuple(term.source for term in layer.terms)
     boxes = [subject.box(node) for node in sources]
     low = np.concatenate([np.zeros(0), *(box[0] for box in boxes)])

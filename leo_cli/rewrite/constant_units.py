@@ -20,8 +20,9 @@ _SINGLES = 64  # units that are tried one by one when all together are too much
 def constant_units(subject: Subject, k: int) -> Answer:
     """Layer k without its constant units."""
     layer = subject.network.layers[k]
-    if subject.is_output(k):
-        return Refusal(NAME, layer.name, "its values are read outside the network")
+    obstacle = subject.obstacle(k)
+    if obstacle is not None:
+        return Refusal(NAME, layer.name, obstacle)
     low, high = subject.box(k + 1)
     zero = np.ones(layer.width, dtype=bool)
     for term in layer.terms:

@@ -21,8 +21,8 @@ from leo_cli.rewrite.subject import Rewrite, Subject
 from leo_cli.rewrite.surgery import (
     keep_bounds,
     keep_units,
+    reads,
     replace_layers,
-    term_matrix,
     without_unread_layers,
 )
 
@@ -32,8 +32,8 @@ def replace_by_constants(
 ) -> Rewrite | None:
     """Layer k without `units`, which its readers take for `values`.
 
-    values, radius: (len(units),); |h_j - v_j| <= radius_j on D. None if a new bias is not finite, or a
-    reader reads the layer twice.
+    values, radius: (len(units),); |h_j - v_j| <= radius_j on D. None if a new bias is not finite. No reader
+    reads the layer twice (`Subject.obstacle`).
     """
     network = subject.network
     changed: dict[int, Layer] = {}
@@ -44,10 +44,7 @@ def replace_by_constants(
     start = len(units)
     for c in readers:
         layer = network.layers[c]
-        blocks = [matrix for _, matrix in term_matrix(layer, k + 1)]
-        if len(blocks) > 1:  # their sum would be rounded
-            return None
-        coefficients = blocks[0][:, units]
+        coefficients = reads(layer, k + 1)[:, units]
         absorbed = absorb(layer.bias, coefficients, values, network.dtype)
         if not np.isfinite(absorbed.bias).all():
             return None

@@ -30,7 +30,7 @@ from leo_cli.rewrite.surgery import (
 
 
 def read_through(subject: Subject, case: Case, name: str) -> Answer:
-    """The network in which the readers of the case's layer read the sources of its units A."""
+    """The network in which the readers of the case's layer read the sources of its units A, whatever the allowance."""
     network, k = subject.network, case.k
     layer = network.layers[k]
     known = _present(network, case)
@@ -63,8 +63,6 @@ def read_through(subject: Subject, case: Case, name: str) -> Answer:
         subject,
         Perturbation(selections(network, case.readers), offset, radius + error + case.doubt, maps),
     )
-    if not subject.allows(moved.deviation):
-        return Refusal(name, layer.name, "rounding the product would exceed the allowed deviation")
     lower, upper = widened(subject, moved)
     keep = np.setdiff1d(np.arange(layer.width), case.units)
     rewritten = keep_units(_joined(network, case, matrix, bias), k, keep)

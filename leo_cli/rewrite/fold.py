@@ -46,5 +46,7 @@ def bypass(subject: Subject, k: int) -> Answer:
 
 
 def _through(subject: Subject, k: int, name: str) -> Answer:
-    case = case_of(subject, k, name)
-    return case if isinstance(case, Refusal) else read_through(subject, case, name)
+    case = case_of(subject, k)
+    if isinstance(case, str):
+        return Refusal(name, subject.network.layers[k].name, case)
+    return subject.once(("through", k, name), lambda: read_through(subject, case, name))

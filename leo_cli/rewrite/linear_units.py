@@ -4,6 +4,9 @@ Given factors P Q of N W_A (rewrite/product_rank.py), build the network and cert
 their bias, they are active already; a new row gets the shift c = -min q + slack, as a stored number, so that
 q + c > 0 on D for the weights as stored and over the proved ranges of what it reads. The slack, 2**-10 of the
 range of q, keeps small changes in front of the layer from undoing it.
+
+Where the rounding of the readers' biases is felt too much, a unit that is constantly 1 (row 0, bias 1) carries the rest
+b - fl(b) as its column: biases of twice the precision, for the price of a unit.
 """
 
 from __future__ import annotations
@@ -33,66 +36,88 @@ SLACK = 2.0**-10
 
 @dataclass(frozen=True)
 class Plan:
-    """Factors of the product: original rows that stay (indices into the case's units) and new rows."""
+    """Factors of the product. kept: original rows that stay (indices into the case's units), kept_factor:
+    (readers, kept). new_rows: (new, inputs), new_factor: (readers, new).
+    constant: whether a further unit, constantly 1, carries what rounding takes from the readers' biases."""
 
     kept: Ints
     kept_factor: Floats
     new_rows: Floats
     new_factor: Floats
+    constant: bool = False
 
     @property
     def rank(self) -> int:
-        return len(self.kept) + len(self.new_rows)
+        return len(self.kept) + len(self.new_rows) + self.constant
 
 
-def attempt(subject: Subject, case: Case, plan: Plan, name: str) -> Rewrite | None:
-    """The rewritten network, if it is finite and within the allowance."""
+@dataclass(frozen=True)
+class _Units:
+    """All new numbers of a plan: what the readers multiply with what, and add."""
+
+    new: Layer
+    lower: Floats
+    upper: Floats
+    new_factor: Floats
+    reader_bias: Floats
+
+
+def with_linear_units(subject: Subject, case: Case, plan: Plan, name: str) -> Rewrite | None:
+    """The rewritten network and its deviation, whatever the allowance; None if a number is not finite."""
     network, k = subject.network, case.k
     layer = network.layers[k]
-    dtype = network.dtype
     factor = np.concatenate([plan.kept_factor, plan.new_factor], axis=1)
     rows = np.concatenate([case.rows[plan.kept], plan.new_rows])
-    fresh = _new_units(layer, case, plan, np.zeros(len(plan.new_rows)))
-    low, high = layer_bounds(subject, fresh)
-    shift = np.zeros(len(low))
-    if layer.relu:
-        shift = lifted(np.zeros(len(low)), low, high, dtype)
-    constants = np.concatenate([case.bias[plan.kept], shift])
     # residual of the product, with the error of computing it
     left = np.concatenate([factor, -case.columns], axis=1)
     residual, radius = product(left, np.concatenate([rows, case.rows]), case.magnitude)
     maps = by_source(subject, case, residual)
-    center = center_of(subject, maps, len(residual))
-    coefficients = np.concatenate([case.columns, -factor], axis=1)
-    values = np.concatenate([case.bias, constants])
-    bias = stored(case.reader_bias + coefficients @ values - center, dtype)
-    if not all(np.isfinite(part).all() for part in (factor, rows, bias, shift)):
+    units = _units(subject, case, plan, center_of(subject, maps, len(residual)))
+    parts = (residual, units.new_factor, units.new.bias, units.reader_bias)
+    if not all(np.isfinite(part).all() for part in parts):
         return None
-    offset, error = residual_of(bias, case.reader_bias, coefficients, values)
+    coefficients = np.concatenate([case.columns, -plan.kept_factor, -units.new_factor], axis=1)
+    values = np.concatenate([case.bias, case.bias[plan.kept], units.new.bias])
+    offset, error = residual_of(units.reader_bias, case.reader_bias, coefficients, values)
     moved = effect(
         subject,
         Perturbation(selections(network, case.readers), offset, radius + error + case.doubt, maps),
     )
-    if not subject.allows(moved.deviation):
-        return None
     gone = np.delete(case.units, plan.kept)
     keep = np.setdiff1d(np.arange(layer.width), gone)
     lower, upper = widened(subject, moved)
-    new_lower = np.where(shift == 0, low, np.nextafter(low + shift, -np.inf))
-    new_upper = np.where(shift == 0, high, np.nextafter(high + shift, np.inf))
-    lower = (*lower[:k], np.concatenate([lower[k][keep], new_lower]), *lower[k + 1 :])
-    upper = (*upper[:k], np.concatenate([upper[k][keep], new_upper]), *upper[k + 1 :])
-    unit_layer = _new_units(layer, case, plan, shift)
-    rewritten = _rebuilt(
-        network, case, plan, joined(take_rows(layer, keep), unit_layer), bias, keep
-    )
+    lower = (*lower[:k], np.concatenate([lower[k][keep], units.lower]), *lower[k + 1 :])
+    upper = (*upper[:k], np.concatenate([upper[k][keep], units.upper]), *upper[k + 1 :])
+    rewritten = _rebuilt(network, case, plan, units, keep)
     rewritten, lower, upper = without_unread_layers(rewritten, lower, upper)
     note = f"{len(case.units)} active units become {plan.rank}"
-    if len(plan.new_rows):
-        note += f", {len(plan.new_rows)} of them new"
+    if units.new.width:
+        note += f", {units.new.width} of them new"
     return Rewrite(
         name, layer.name, tuple(gone.tolist()), moved.deviation, rewritten, note, lower, upper
     )
+
+
+def _units(subject: Subject, case: Case, plan: Plan, center: Floats) -> _Units:
+    """Shifts of the new units and biases of the readers, as stored numbers."""
+    layer, dtype = subject.network.layers[case.k], subject.network.dtype
+    fresh = _layer_of(layer, plan.new_rows, np.zeros(len(plan.new_rows)))
+    low, high = layer_bounds(subject, fresh)
+    shift = np.zeros(len(low))
+    if layer.relu:
+        shift = lifted(shift, low, high, dtype)
+    wanted = case.reader_bias + case.columns @ case.bias - center
+    wanted = wanted - plan.kept_factor @ case.bias[plan.kept] - plan.new_factor @ shift
+    bias = stored(wanted, dtype)
+    moves = shift != 0
+    low = np.where(moves, np.nextafter(low + shift, -np.inf), low)
+    high = np.where(moves, np.nextafter(high + shift, np.inf), high)
+    rows, factor = plan.new_rows, plan.new_factor
+    if plan.constant:
+        rows = np.concatenate([rows, np.zeros((1, rows.shape[1]))])
+        factor = np.concatenate([factor, stored(wanted - bias, dtype)[:, None]], axis=1)
+        shift, low, high = np.append(shift, 1.0), np.append(low, 1.0), np.append(high, 1.0)
+    return _Units(_layer_of(layer, rows, shift), low, high, factor, bias)
 
 
 def lifted(bias: Floats, low: Floats, high: Floats, dtype: str) -> Floats:
@@ -104,23 +129,21 @@ def lifted(bias: Floats, low: Floats, high: Floats, dtype: str) -> Floats:
     return np.where(found < wanted, above, found)
 
 
-def _new_units(layer: Layer, case: Case, plan: Plan, bias: Floats) -> Layer:
-    """A layer of the new rows alone."""
+def _layer_of(layer: Layer, rows: Floats, bias: Floats) -> Layer:
+    """New units over the sources of the layer."""
     terms, start = [], 0
     for term in layer.terms:
         width = term.map.in_features
-        terms.append(Term(term.source, Dense(plan.new_rows[:, start : start + width])))
+        terms.append(Term(term.source, Dense(rows[:, start : start + width])))
         start += width
     return Layer(
         layer.name, tuple(terms), bias, layer.relu, origin=np.full(len(bias), -1, dtype=np.int64)
     )
 
 
-def _rebuilt(
-    network: Network, case: Case, plan: Plan, layer: Layer, bias: Floats, keep: Ints
-) -> Network:
+def _rebuilt(network: Network, case: Case, plan: Plan, units: _Units, keep: Ints) -> Network:
     """The network with the new layer k, and readers that take `keep` and the new units."""
-    changed = {case.k: layer}
+    changed = {case.k: joined(take_rows(network.layers[case.k], keep), units.new)}
     start = 0
     for c in case.readers:
         reader = network.layers[c]
@@ -133,8 +156,8 @@ def _rebuilt(
                 continue
             matrix = dense(term.map).copy()
             matrix[:, case.units[plan.kept]] = plan.kept_factor[part]
-            matrix = np.concatenate([matrix[:, keep], plan.new_factor[part]], axis=1)
+            matrix = np.concatenate([matrix[:, keep], units.new_factor[part]], axis=1)
             if matrix.shape[1]:
                 terms.append(Term(case.k + 1, Dense(matrix)))
-        changed[c] = replace(reader, terms=tuple(terms), bias=bias[part])
+        changed[c] = replace(reader, terms=tuple(terms), bias=units.reader_bias[part])
     return replace_layers(network, changed)

@@ -13,12 +13,14 @@ allowance; with the allowance 0, exactly dependent rows only.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from leo_cli.arrays import Floats
 from leo_cli.rewrite.case import Case, case_of
-from leo_cli.rewrite.factorise import Task, basis, prepare
-from leo_cli.rewrite.linear_units import Plan, attempt
+from leo_cli.rewrite.factorise import basis, prepare
+from leo_cli.rewrite.linear_units import Plan, with_linear_units
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
 
 NAME = "merge_dependent"
@@ -29,9 +31,9 @@ def merge_dependent(subject: Subject, k: int) -> Answer:
     layer = subject.network.layers[k]
     if layer.connections == 0:
         return Refusal(NAME, layer.name, "the layer has no matrix to make smaller")
-    case = case_of(subject, k, NAME)
-    if isinstance(case, Refusal):
-        return case
+    case = case_of(subject, k)
+    if isinstance(case, str):
+        return Refusal(NAME, layer.name, case)
     try:
         return _factorised(subject, case)
     except np.linalg.LinAlgError:
@@ -39,29 +41,35 @@ def merge_dependent(subject: Subject, k: int) -> Answer:
 
 
 def _factorised(subject: Subject, case: Case) -> Answer:
-    layer = subject.network.layers[case.k]
     count, dtype = len(case.units), subject.network.dtype
     # pivots for the rows themselves, then the product as the target
     own = prepare(np.eye(count), case.rows, np.ones(count), case.reach, dtype)
     target = case.columns @ own.rows
     task = replace(own, target=target, weight=np.ones(len(target)))
-    high = min(len(task.pivots), len(case.units) - 1)
-    best = _attempt(subject, case, task, high)
-    if best is None:
-        return Refusal(NAME, layer.name, "its active rows are linearly independent")
-    low = 0
-    while low < high:
-        count = (low + high) // 2
-        step = _attempt(subject, case, task, count)
-        if step is None:
-            low = count + 1
+
+    def rewrite(count: int) -> Rewrite | None:
+        start = basis(task, count)
+        nothing = np.zeros((0, case.rows.shape[1]))
+        plan = Plan(start.chosen, start.factor, nothing, np.zeros((len(start.factor), 0)))
+        return with_linear_units(subject, case, plan, NAME)
+
+    def deviation(count: int) -> Floats | None:
+        step = rewrite(count)
+        return None if step is None else step.deviation
+
+    low, high = 0, min(len(task.pivots), len(case.units) - 1)
+    best: int | None = None
+    while low <= high:  # the largest first: usually rows are independent, and that ends it
+        middle = high if best is None else (low + high) // 2
+        found = subject.once((NAME, case.k, middle), partial(deviation, middle))
+        if found is not None and subject.allows(found):
+            best, high = middle, middle - 1
+        elif best is None:
+            break
         else:
-            high, best = count, step
-    return best
-
-
-def _attempt(subject: Subject, case: Case, task: Task, count: int) -> Rewrite | None:
-    start = basis(task, count)
-    nothing = np.zeros((0, case.rows.shape[1]))
-    plan = Plan(start.chosen, start.factor, nothing, np.zeros((len(start.factor), 0)))
-    return attempt(subject, case, plan, NAME)
+            low = middle + 1
+    step = None if best is None else rewrite(best)
+    if step is None or not subject.allows(step.deviation):
+        name = subject.network.layers[case.k].name
+        return Refusal(NAME, name, "its active rows are linearly independent")
+    return step

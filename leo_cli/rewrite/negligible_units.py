@@ -13,9 +13,9 @@ import numpy as np
 from leo_cli.arrays import Floats, Ints
 from leo_cli.rewrite.constants import replace_by_constants, representable_middle
 from leo_cli.rewrite.deviation import sensitivity
-from leo_cli.rewrite.prefix import longest_prefix
+from leo_cli.rewrite.prefix import longest_allowed
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
-from leo_cli.rewrite.surgery import has_double_source, term_matrix
+from leo_cli.rewrite.surgery import reads
 
 NAME = "negligible_units"
 
@@ -23,24 +23,20 @@ NAME = "negligible_units"
 def negligible_units(subject: Subject, k: int) -> Answer:
     """Layer k without units whose effect on the outputs is within the allowance."""
     layer = subject.network.layers[k]
-    if subject.is_output(k):
-        return Refusal(NAME, layer.name, "its values are read outside the network")
+    obstacle = subject.obstacle(k)
+    if obstacle is not None:
+        return Refusal(NAME, layer.name, obstacle)
     if not subject.allowance.any():
         return Refusal(NAME, layer.name, "no deviation is allowed")
-    if any(has_double_source(subject.network.layers[c]) for c in subject.network.consumers(k + 1)):
-        return Refusal(NAME, layer.name, "a reader reads it twice")
     order = by_effect(subject, k)
     values, radius = representable_middle(*subject.box(k + 1), subject.network.dtype)
 
-    def attempt(count: int) -> Rewrite | None:
+    def rewrite(count: int) -> Rewrite | None:
         units = np.sort(order[:count])
         note = "replaced by constants"
-        step = replace_by_constants(subject, k, units, values[units], radius[units], NAME, note)
-        if step is None or not subject.allows(step.deviation):
-            return None
-        return step
+        return replace_by_constants(subject, k, units, values[units], radius[units], NAME, note)
 
-    step = longest_prefix(len(order), attempt)
+    step = longest_allowed(subject, (NAME, k), order, rewrite)
     if step is None:
         return Refusal(NAME, layer.name, "every unit moves the outputs by more than is allowed")
     return step
@@ -53,7 +49,8 @@ def by_effect(subject: Subject, k: int) -> Ints:
     if not into:
         return np.zeros(0, dtype=np.int64)
     low, high = subject.box(k + 1)
-    felt = sensitivity(subject, into) * (0.5 * (high - low))
+    moved = subject.once(("felt", k), lambda: sensitivity(subject, into))
+    felt = moved * (0.5 * (high - low))
     allowed = subject.allowance[:, None]
     share = np.divide(felt, allowed, out=np.where(felt > 0, np.inf, 0.0), where=allowed > 0)
     worst = share.max(axis=0, initial=0.0)
@@ -62,4 +59,4 @@ def by_effect(subject: Subject, k: int) -> Ints:
 
 
 def _columns(subject: Subject, c: int, k: int) -> Floats:
-    return term_matrix(subject.network.layers[c], k + 1)[0][1]
+    return reads(subject.network.layers[c], k + 1)

@@ -29,10 +29,10 @@ from leo_cli.rewrite.drop_unread import drop_unread
 from leo_cli.rewrite.fold import bypass, fold_stable
 from leo_cli.rewrite.linear_units import lifted
 from leo_cli.rewrite.parallel import Pairs, difference_range, parallel_pairs
-from leo_cli.rewrite.prefix import longest_prefix
+from leo_cli.rewrite.prefix import longest_allowed
 from leo_cli.rewrite.product_rank import product_rank
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
-from leo_cli.rewrite.surgery import has_double_source, replace_layers
+from leo_cli.rewrite.surgery import replace_layers
 
 NAME = "opposite_rows"
 
@@ -42,15 +42,15 @@ def opposite_rows(subject: Subject, k: int) -> Answer:
     network, layer = subject.network, subject.network.layers[k]
     if not layer.relu:
         return Refusal(NAME, layer.name, "the layer has no ReLU")
-    if subject.is_output(k):
-        return Refusal(NAME, layer.name, "its values are read outside the network")
-    readers = [network.layers[c] for c in network.consumers(k + 1)]
-    if has_double_source(layer) or any(has_double_source(reader) for reader in readers):
-        return Refusal(NAME, layer.name, "the layer or a reader reads one node twice")
+    obstacle = subject.obstacle(k)
+    if obstacle is not None:
+        return Refusal(NAME, layer.name, obstacle)
     pairs = parallel_pairs(subject, k, positive=False, negative=True)
     if len(pairs) == 0:
         return Refusal(NAME, layer.name, "no two rows have nearly opposite directions")
-    split = longest_prefix(len(pairs), lambda count: _split(subject, k, pairs.first(count)))
+    split = longest_allowed(
+        subject, (NAME, k), pairs.gone, lambda count: _split(subject, k, pairs.first(count))
+    )
     if split is None:
         return Refusal(NAME, layer.name, "rounding would exceed the allowed deviation")
     done = _merged(split.after(subject), k)
@@ -122,8 +122,6 @@ def _split(subject: Subject, k: int, pairs: Pairs) -> Rewrite | None:
             {k + 1: np.concatenate([zeros, sums.residual])},
         ),
     )
-    if not subject.allows(moved.deviation):
-        return None
     lower, upper = widened(subject, moved)
     shift = bias[gone] - layer.bias[gone]
     lows, highs = list(lower), list(upper)

@@ -4,24 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from leo_cli.rewrite.subject import Rewrite
+from leo_cli.arrays import Floats, Ints
+from leo_cli.rewrite.subject import Rewrite, Subject
 
 
-def longest_prefix(count: int, attempt: Callable[[int], Rewrite | None]) -> Rewrite | None:
-    """The rewrite of the first n candidates for the largest n that works: all if possible, else by bisection.
+def longest_prefix(count: int, fits: Callable[[int], bool]) -> int:
+    """The largest n for which the first n candidates fit: all if possible, else by bisection.
 
-    attempt(n) is None where n is too much; it is taken to be monotone, which only costs candidates
-    where it is not.
+    `fits` is taken to be monotone, which only costs candidates where it is not.
     """
-    best = attempt(count) if count else None
-    if best is not None:
-        return best
+    if count == 0 or fits(count):
+        return count
     low, high = 0, count
     while high - low > 1:
         middle = (low + high) // 2
-        step = attempt(middle)
-        if step is None:
-            high = middle
+        if fits(middle):
+            low = middle
         else:
-            low, best = middle, step
-    return best
+            high = middle
+    return low
+
+
+def longest_allowed(
+    subject: Subject,
+    key: tuple[object, ...],
+    order: Ints,
+    rewrite: Callable[[int], Rewrite | None],
+) -> Rewrite | None:
+    """The rewrite of the longest prefix of `order` within the allowance; None if not even of one.
+
+    key: names the rewrite and the layer among results that are kept (`Subject.once`).
+    """
+
+    def deviation(count: int) -> Floats | None:
+        step = rewrite(count)
+        return None if step is None else step.deviation
+
+    def fits(count: int) -> bool:
+        candidates = (*key, order[:count].tobytes())
+        found = subject.once(candidates, lambda: deviation(count))
+        return found is not None and subject.allows(found)
+
+    count = longest_prefix(len(order), fits)
+    step = rewrite(count) if count else None
+    return step if step is not None and subject.allows(step.deviation) else None

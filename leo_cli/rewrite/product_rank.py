@@ -15,20 +15,60 @@ rank are kept only where this certificate stays within the allowance. q >= 0 has
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import partial
+
 import numpy as np
 
+from leo_cli.arrays import Floats
 from leo_cli.rewrite.case import Case, case_of
 from leo_cli.rewrite.factorise import Basis, Task, basis, extension, prepare, starts
-from leo_cli.rewrite.linear_units import Plan, attempt
+from leo_cli.rewrite.linear_units import Plan, with_linear_units
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
 
 NAME = "product_rank"
 
 
-def plan_of(task: Task, start: Basis, rank: int) -> Plan:
-    """`rank` units: the basis and the leading directions of its residual."""
-    factor, rows = extension(task, start, rank - len(start.chosen))
-    return Plan(start.chosen, start.factor, rows, factor)
+@dataclass(frozen=True)
+class Search:
+    """What a search for the smallest rank works on. constant: see `Plan`."""
+
+    subject: Subject
+    case: Case
+    task: Task
+    constant: bool = False
+
+    def rewrite(self, start: Basis, rank: int) -> Rewrite | None:
+        """`rank` units: the basis, the leading directions of its residual, and the constant one."""
+        count = rank - self.constant - len(start.chosen)
+        factor, rows = extension(self.task, start, count)
+        plan = Plan(start.chosen, start.factor, rows, factor, self.constant)
+        return with_linear_units(self.subject, self.case, plan, NAME)
+
+    def fits(self, start: Basis, rank: int) -> bool:
+        """Whether that is within the allowance."""
+        key = (NAME, self.case.k, len(start.chosen), rank, self.constant)
+
+        def deviation() -> Floats | None:
+            step = self.rewrite(start, rank)
+            return None if step is None else step.deviation
+
+        found = self.subject.once(key, deviation)
+        return found is not None and self.subject.allows(found)
+
+    def smallest(self, start: Basis, limit: int) -> int | None:
+        """The smallest rank up to `limit` within the allowance, by bisection."""
+        low = len(start.chosen) + self.constant
+        high = min(limit, low + len(start.directions))
+        if low > high or not self.fits(start, high):
+            return None
+        while low < high:
+            rank = (low + high) // 2
+            if self.fits(start, rank):
+                high = rank
+            else:
+                low = rank + 1
+        return high
 
 
 def product_rank(subject: Subject, k: int) -> Answer:
@@ -36,9 +76,9 @@ def product_rank(subject: Subject, k: int) -> Answer:
     layer = subject.network.layers[k]
     if layer.connections == 0:
         return Refusal(NAME, layer.name, "the layer has no matrix to make smaller")
-    case = case_of(subject, k, NAME)
-    if isinstance(case, Refusal):
-        return case
+    case = case_of(subject, k)
+    if isinstance(case, str):
+        return Refusal(NAME, layer.name, case)
     try:
         return _factorised(subject, case)
     except np.linalg.LinAlgError:
@@ -46,39 +86,25 @@ def product_rank(subject: Subject, k: int) -> Answer:
 
 
 def _factorised(subject: Subject, case: Case) -> Answer:
-    layer = subject.network.layers[case.k]
-    task = prepare(case.columns, case.rows, case.weight, case.reach, subject.network.dtype)
-    limit = min(len(case.units) - 1, max(len(case.columns), 1))
-    exact = not subject.allowance.any()
-    best: Rewrite | None = None
-    for count in [min(len(task.pivots), limit)] if exact else starts(task):
-        if count > limit:
-            continue
-        start = basis(task, count)
-        # without an allowance only original rows can be exact
-        found = smallest(subject, case, task, start, count if exact else limit)
-        if found is not None:
-            # on a tie the later start wins: more of the original rows stay
-            limit, best = found
-    if best is None:
-        return Refusal(NAME, layer.name, "no smaller rank keeps the outputs within the allowance")
-    return best
-
-
-def smallest(
-    subject: Subject, case: Case, task: Task, start: Basis, limit: int
-) -> tuple[int, Rewrite] | None:
-    """The smallest rank up to `limit` within the allowance, by bisection, and its rewrite."""
-    low = len(start.chosen)
-    high = max(low, min(limit, low + len(start.directions)))
-    best = attempt(subject, case, plan_of(task, start, high), NAME)
-    if best is None:
-        return None
-    while low < high:
-        rank = (low + high) // 2
-        step = attempt(subject, case, plan_of(task, start, rank), NAME)
-        if step is None:
-            low = rank + 1
-        else:
-            high, best = rank, step
-    return high, best
+    name, k, dtype = subject.network.layers[case.k].name, case.k, subject.network.dtype
+    task = subject.once(
+        ("task", k), lambda: prepare(case.columns, case.rows, case.weight, case.reach, dtype)
+    )
+    plain = Search(subject, case, task)
+    best: tuple[Search, Basis, int] | None = None
+    if subject.allowance.any():
+        limit = len(case.units) - 1
+        for search in (plain, replace(plain, constant=True)):
+            # on a tie the first wins: the one with the most original rows
+            for count in reversed(starts(task)):
+                start = subject.once(("basis", k, count), partial(basis, task, count))
+                rank = search.smallest(start, limit)
+                if rank is not None:
+                    limit, best = rank - 1, (search, start, rank)
+    else:  # only original rows can be exact
+        count = min(len(task.pivots), len(case.units) - 1)
+        best = (plain, basis(task, count), count)
+    step = best[0].rewrite(best[1], best[2]) if best else None
+    if step is None or not subject.allows(step.deviation):
+        return Refusal(NAME, name, "no smaller rank keeps the outputs within the allowance")
+    return step

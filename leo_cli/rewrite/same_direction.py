@@ -19,10 +19,9 @@ from leo_cli.rewrite.case import selections
 from leo_cli.rewrite.columns import add_columns, with_columns
 from leo_cli.rewrite.deviation import Perturbation, effect
 from leo_cli.rewrite.parallel import Pairs, difference_range, parallel_pairs
-from leo_cli.rewrite.prefix import longest_prefix
+from leo_cli.rewrite.prefix import longest_allowed
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
 from leo_cli.rewrite.surgery import (
-    has_double_source,
     keep_bounds,
     keep_units,
     replace_layers,
@@ -34,23 +33,23 @@ NAME = "same_direction"
 
 def same_direction(subject: Subject, k: int) -> Answer:
     """Layer k with rows of the same direction merged."""
-    network, layer = subject.network, subject.network.layers[k]
-    readers = network.consumers(k + 1)
-    if subject.is_output(k):
-        return Refusal(NAME, layer.name, "its values are read outside the network")
-    if has_double_source(layer) or any(has_double_source(network.layers[c]) for c in readers):
-        return Refusal(NAME, layer.name, "the layer or a reader reads one node twice")
+    layer = subject.network.layers[k]
+    obstacle = subject.obstacle(k)
+    if obstacle is not None:
+        return Refusal(NAME, layer.name, obstacle)
     pairs = parallel_pairs(subject, k, positive=True, negative=not layer.relu)
     if len(pairs) == 0:
         return Refusal(NAME, layer.name, "no two rows have nearly the same direction")
-    step = longest_prefix(len(pairs), lambda count: _merge(subject, k, pairs.first(count)))
+    step = longest_allowed(
+        subject, (NAME, k), pairs.gone, lambda count: _merge(subject, k, pairs.first(count))
+    )
     if step is None:
         return Refusal(NAME, layer.name, "merging would exceed the allowed deviation")
     return step
 
 
 def _merge(subject: Subject, k: int, pairs: Pairs) -> Rewrite | None:
-    """The rewritten network, if it is finite and within the allowance."""
+    """The rewritten network, if it is finite."""
     network, layer = subject.network, subject.network.layers[k]
     sums = add_columns(subject, k, pairs)
     if not np.isfinite(sums.new).all():
@@ -76,8 +75,6 @@ def _merge(subject: Subject, k: int, pairs: Pairs) -> Rewrite | None:
             {k + 1: np.concatenate([zeros, sums.residual])},
         ),
     )
-    if not subject.allows(moved.deviation):
-        return None
     lower, upper = widened(subject, moved)
     keep = np.setdiff1d(np.arange(layer.width), pairs.gone)
     rewritten = keep_units(replace_layers(network, with_columns(network, k, sums.new)), k, keep)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from leo_cli.network import Layer, Network
 from leo_cli.rewrite.cost import Cost
 from leo_cli.stability.verdict import StabilityMap, State
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -34,7 +36,8 @@ class Subject:
 
     lower, upper: for each layer, (width,) bounds of its pre-activation over the domain.
     allowance: for each output component, the deviation that is still allowed.
-    origin: number of layers of the network that the run began with (for names of new layers).
+    memo: results that depend on the network alone, so that a search for the best use of an
+        allowance does not compute them again for each fraction of it. Kept while the network is the same.
     """
 
     network: Network
@@ -43,6 +46,7 @@ class Subject:
     upper: tuple[Floats, ...]
     allowance: Floats
     cost: Cost = field(default_factory=Cost)
+    memo: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False, compare=False)
 
     def inactive(self, k: int) -> Bools:
         """(width,) units of layer k whose value is 0 on all of D."""
@@ -79,6 +83,24 @@ class Subject:
         """Whether a deviation is within the allowance (one that is not a number is not)."""
         return bool(np.all(deviation <= self.allowance))
 
+    def obstacle(self, k: int) -> str | None:
+        """Why no rewrite can change what layer k hands on, if there is a reason."""
+        layer, readers = self.network.layers[k], self.network.consumers(k + 1)
+        if self.is_output(k):
+            return "its values are read outside the network"
+        if not readers:
+            return "nobody reads the layer"
+        if any(_reads_twice(part) for part in (layer, *(self.network.layers[c] for c in readers))):
+            return "the layer or a reader reads one node twice"
+        return None
+
+    def once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
+        """`compute()`, or what it gave before for this network and this key."""
+        if key not in self.memo:
+            self.memo[key] = compute()
+        found: T = self.memo[key]
+        return found
+
     def components(self) -> int:
         """Number of output components."""
         return sum(self.network.width(node) for node in self.network.outputs)
@@ -104,7 +126,12 @@ class Rewrite:
         left = np.maximum(np.nextafter(subject.allowance - self.deviation, -np.inf), 0.0)
         left = np.where(self.deviation == 0, subject.allowance, left)
         return replace(
-            subject, network=self.network, lower=self.lower, upper=self.upper, allowance=left
+            subject,
+            network=self.network,
+            lower=self.lower,
+            upper=self.upper,
+            allowance=left,
+            memo={},
         )
 
 
@@ -115,6 +142,10 @@ class Refusal:
     rewrite: str
     layer: str
     reason: str
+
+
+def _reads_twice(layer: Layer) -> bool:
+    return len({term.source for term in layer.terms}) < len(layer.terms)
 
 
 Answer: TypeAlias = Rewrite | Refusal
@@ -162,9 +193,6 @@ def no_deviation(subject: Subject) -> Floats:
     return np.zeros(subject.components())
 
 
-def layer_of(subject: Subject, k: int) -> Layer:
-    return subject.network.layers[k]
-
-
 def indices(mask: Bools) -> Ints:
+    """Positions of the True entries."""
     return np.flatnonzero(mask)

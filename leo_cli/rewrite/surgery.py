@@ -144,35 +144,9 @@ def used_columns(network: Network, node: int) -> Bools:
     return used
 
 
-def term_matrix(layer: Layer, node: int) -> list[tuple[int, Floats]]:
-    """(position, matrix) of the layer's terms that read `node`."""
-    return [(i, dense(t.map)) for i, t in enumerate(layer.terms) if t.source == node]
-
-
-def sources(layer: Layer) -> tuple[int, ...]:
-    """Nodes that the layer reads, ascending, each once."""
-    return tuple(sorted({t.source for t in layer.terms}))
-
-
-def rows_by_source(layer: Layer, rows: Ints) -> dict[int, Floats]:
-    """For each node that the layer reads: the (len(rows), width) coefficients; float sums where two terms
-    read the same node (callers that need exactness check `has_double_source`)."""
-    out: dict[int, Floats] = {}
-    for term in layer.terms:
-        matrix = term.map.rows(rows)
-        out[term.source] = out[term.source] + matrix if term.source in out else matrix
-    return out
-
-
-def has_double_source(layer: Layer) -> bool:
-    return len(sources(layer)) != len(layer.terms)
-
-
-def dense_terms(by_source: dict[int, Floats]) -> tuple[Term, ...]:
-    """Terms from matrices, without those that are zero throughout."""
-    return tuple(
-        Term(source, Dense(matrix)) for source, matrix in sorted(by_source.items()) if matrix.any()
-    )
+def reads(layer: Layer, node: int) -> Floats:
+    """(width, width of the node) the coefficients with which a reader reads `node` in its first such term."""
+    return next(dense(t.map) for t in layer.terms if t.source == node)
 
 
 def unique_name(network: Network, wanted: str) -> str:

@@ -20,9 +20,9 @@ from leo_cli.arrays import Ints
 from leo_cli.network import Dense, Layer, Network, Scaled, Term
 from leo_cli.rewrite.constants import replace_by_constants, representable_middle
 from leo_cli.rewrite.negligible_units import by_effect
-from leo_cli.rewrite.prefix import longest_prefix
+from leo_cli.rewrite.prefix import longest_allowed
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
-from leo_cli.rewrite.surgery import has_double_source, insert_layer, unique_name, used_columns
+from leo_cli.rewrite.surgery import insert_layer, unique_name, used_columns
 
 NAME = "unused_inputs"
 SELECTION = 2  # an index is an int64: as large as two float32 weights
@@ -39,21 +39,19 @@ def unused_inputs(subject: Subject, k: int) -> Answer:
     readers = [network.layers[c] for c in network.consumers(0)]
     if not any(isinstance(t.map, Dense) for r in readers for t in r.terms if t.source == 0):
         return Refusal(NAME, layer.name, "no matrix reads the input")
-    if any(has_double_source(reader) for reader in readers):
+    if sum(t.source == 0 for r in readers for t in r.terms) > len(readers):
         return Refusal(NAME, layer.name, "a reader reads the input twice")
-    front = with_selection(subject)
+    front = subject.once((NAME, "front"), lambda: with_selection(subject))
+    front = replace(front, allowance=subject.allowance)
     order = _candidates(front)
     values, radius = representable_middle(*front.box(1), network.dtype)
 
-    def attempt(count: int) -> Rewrite | None:
+    def rewrite(count: int) -> Rewrite | None:
         units = np.sort(order[:count])
         note = f"{count} of {network.inputs} inputs"
-        step = replace_by_constants(front, 0, units, values[units], radius[units], NAME, note)
-        if step is None or not subject.allows(step.deviation):
-            return None
-        return step
+        return replace_by_constants(front, 0, units, values[units], radius[units], NAME, note)
 
-    step = longest_prefix(len(order), attempt)
+    step = longest_allowed(front, (NAME,), order, rewrite)
     if step is None:
         return Refusal(NAME, layer.name, "every input is needed")
     saved = network.connections - step.network.connections
@@ -83,6 +81,7 @@ def with_selection(subject: Subject) -> Subject:
         network=replace(moved, layers=tuple(layers)),
         lower=(subject.domain.lower, *subject.lower),
         upper=(subject.domain.upper, *subject.upper),
+        memo={},
     )
 
 
