@@ -25,7 +25,7 @@ class DomainError(InputError):
     """The bounds file is unreadable, does not fit the model, or describes an empty domain."""
 
 
-class AnswerNo(LeoError):
+class AnswerNo(LeoError):  # noqa: N818 - an answer, not a mistake
     """The question was understood and the answer is no."""
 
     exit_code = 1
@@ -35,7 +35,7 @@ class VerificationFailed(AnswerNo):
     """Two models differ by more than can be explained; nothing is written."""
 
 
-class InternalFault(LeoError):
+class InternalFault(LeoError):  # noqa: N818
     """leo cannot trust its own state; nothing that it found may be used."""
 
     exit_code = 3

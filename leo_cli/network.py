@@ -6,10 +6,11 @@ Node 0 is the input vector x (all model inputs, flattened and concatenated). Nod
     z_k = sum over terms t of  t.map(h_{t.source})  + bias        (pre-activation)
     h_k = max(z_k, 0) if relu else z_k                            (post-activation)
 
-A chain has one term a layer; a residual sum has two; a concatenation is one term for each part. Terms
-point backwards only, so the order of `layers` is an order of evaluation. Everything is float64 and
-holds the stored float16/32/64 weights exactly; where a coefficient is the result of an inexact
-operation (a division by a standard deviation), `weight_error` and `bias_error` bound what was lost.
+A chain has one term a layer; a residual sum has two; a concatenation is one term for each part.
+Terms point backwards only, so the order of `layers` is an order of evaluation. Everything is
+float64 and holds the stored float16/32/64 weights exactly; where a coefficient is the result of an
+inexact operation (a division by a standard deviation), `weight_error` and `bias_error` bound what
+was lost.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class LinearMap(Protocol):
 
     @property
     def smallest(self) -> float:
-        """Smallest magnitude of a non-zero entry (infinite if there is none), to rule out underflow."""
+        """Smallest magnitude of a non-zero entry (infinite if there is none), to rule out
+        underflow.
+        """
         ...
 
     def apply(self, x: Floats) -> Floats:
@@ -230,8 +233,8 @@ class Layer:
     """An affine node, followed by a ReLU or not.
 
     name: the tensor of the ONNX file that holds its value (the ReLU's output where there is one).
-    bias: (width,).
-    origin: (width,) index of each unit in the layer of this name of the original network; -1 where a
+    bias: (width,). origin: (width,) index of each unit in the layer of this name of the original
+    network; -1 where a
         rewrite made the unit.
     weight_error: relative bound, for every coefficient of every term, on its distance from the
         model's real value. bias_error: (width,) the same for the bias, absolute.
@@ -269,7 +272,7 @@ class Layer:
         return 1 + sum(term.map.depth for term in self.terms)
 
     def pre_activation(self, values: Sequence[Floats]) -> Floats:
-        """(n, width) from the post-activations of all earlier nodes, `values[s]`: (n, width of s)."""
+        """(n, width) from the post-activations of earlier nodes, `values[s]`: (n, width of s)."""
         z = np.broadcast_to(self.bias, (*values[0].shape[:-1], self.width)).copy()
         for term in self.terms:
             z += term.map.apply(values[term.source])
@@ -283,8 +286,9 @@ class Layer:
 class Network:
     """The dense ReLU part of a model.
 
-    inputs: number of features of node 0. outputs: the nodes whose values are read outside this network;
-    their widths and values must be kept. dtype: the type that weights are stored in ("float32", ...).
+    inputs: number of features of node 0. outputs: the nodes whose values are read outside this
+    network; their widths and values must be kept. dtype: the type that weights are stored in
+    ("float32", ...).
     """
 
     inputs: int

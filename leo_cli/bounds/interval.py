@@ -1,9 +1,10 @@
 """Interval bounds of pre-activations, rounded outward.
 
-For z = W h + b and h in [l, u]:  min z = W+ l + W- u + b  with W+ = max(W, 0), W- = min(W, 0) (Moore,
-interval arithmetic). The rounding term is taken at the minimising point, gamma (W+ |l| + |W-| |u| + |b|), so that it
-vanishes with the terms: a unit that touches 0 exactly at a corner with zero coordinates keeps the bound 0.
-Maps that read the input use the closed-form minimum over the domain (one-hot groups, integers).
+For z = W h + b and h in [l, u]:  min z = W+ l + W- u + b  with W+ = max(W, 0), W- = min(W, 0)
+(Moore, interval arithmetic). The rounding term is taken at the minimising point, gamma (W+ |l| +
+|W-| |u| + |b|), so that it vanishes with the terms: a unit that touches 0 exactly at a corner with
+zero coordinates keeps the bound 0. Maps that read the input use the closed-form minimum over the
+domain (one-hot groups, integers).
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _smallest(box: tuple[Floats, Floats]) -> float:
 
 
 def _outward(value: Floats, error: Floats) -> Floats:
-    """value + error, rounded in the direction of the error; the value itself where the error is 0."""
+    """value + error, rounded the way of the error; the value itself where the error is 0."""
     moved = np.nextafter(value + error, np.where(error > 0, np.inf, -np.inf))
     return np.where(error == 0.0, value, moved)
 

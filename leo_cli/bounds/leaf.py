@@ -1,12 +1,14 @@
 """Multipliers for a node whose ReLU phases are all fixed.
 
 There every pre-activation is affine in x, and the bound is the dual of a linear program over a box:
-    max over y >= 0 of  phi(y) = c0 - g y + sum_j min over x_j in [l_j, u_j] of d_j x_j,   d = c + y G,
+    max over y >= 0 of  phi(y) = c0 - g y + sum_j min over x_j in [l_j, u_j] of (c + y G)_j x_j
 for min c x + c0 subject to G x <= g. Subgradients stall at the kinks of phi; a barrier does not
-(Boyd & Vandenberghe, Convex Optimization, section 11.3): with weight mu, each inner minimum becomes smooth,
-    min over |t| < r of  d t - mu log(r^2 - t^2)   at   t = -d r^2 / (mu + q),  q = sqrt(mu^2 + d^2 r^2),
-and Newton's method follows y(mu) as mu falls. Where the phases exclude each other phi is unbounded, and the walk
-stops at a bound of 0. What comes out is only a suggestion, evaluated by bounds/linear.py like any other.
+(Boyd & Vandenberghe, Convex Optimization, section 11.3). Over [-1, 1], with weight mu, each inner
+minimum becomes
+    min over |t| < 1 of  d t - mu log(1 - t^2)   at   t = -d / (mu + q),  q = sqrt(mu^2 + d^2),
+smooth in y, and Newton's method follows y(mu) as mu falls. Where the phases exclude each other phi is unbounded,
+and the walk stops at a bound of 0. What comes out is only a suggestion, evaluated by
+bounds/linear.py like any other.
 """
 
 from __future__ import annotations
@@ -43,66 +45,69 @@ class LeafSolution:
 
 def solve_leaf(program: LeafProgram) -> LeafSolution:
     """Multipliers that make the dual bound as large as possible, or at least 0."""
-    size = np.maximum(np.abs(program.rows).sum(axis=1), np.finfo(np.float64).tiny)
-    scaled = program.rows / size[:, None]
-    limits = program.limits / size
-    centre = 0.5 * (program.lower + program.upper)
-    radius = 0.5 * (program.upper - program.lower)
-    weight = max(float(np.abs(program.objective) @ radius), np.finfo(np.float64).tiny)
-    y = np.full(len(limits), float(np.abs(program.objective).max(initial=0.0)) + 1e-12)
-    mu = weight
-    point = centre
-    for _ in range(ROUNDS):
-        for _ in range(NEWTON_STEPS):
-            y, point = _newton(program.objective, scaled, limits, centre, radius, y, mu)
-        d = program.objective + y @ scaled
-        bound = program.constant - limits @ y + d @ centre - np.abs(d) @ radius
-        if bound > 0.0:
-            break
-        mu *= FALL
-    return LeafSolution(y / size, point)
+    centre = 0.5 * program.lower + 0.5 * program.upper
+    radius = 0.5 * program.upper - 0.5 * program.lower
+    # the same program over [-1, 1], with a cost and rows of size 1
+    cost, rows = program.objective * radius, program.rows * radius
+    limits = program.limits - program.rows @ centre
+    cost_size, row_size = _size(np.abs(cost).sum()), _size(np.abs(rows).sum(axis=1))
+    unit = _Unit(cost / cost_size, rows / row_size[:, None], limits / row_size)
+    constant = float(program.constant + program.objective @ centre) / float(cost_size)
+    y = np.ones(len(limits))
+    point, mu = np.zeros(len(cost)), 1.0
+    with np.errstate(all="ignore"):  # what is not finite is not used
+        for _ in range(ROUNDS):
+            for _ in range(NEWTON_STEPS):
+                y, point = _newton(unit, y, mu)
+            d = unit.cost + y @ unit.rows
+            if constant - unit.limits @ y - np.abs(d).sum() > 0.0:
+                break
+            mu *= FALL
+        multipliers = y * (cost_size / row_size)
+    multipliers = np.where(np.isfinite(multipliers), multipliers, 0.0)
+    return LeafSolution(multipliers, centre + radius * point)
 
 
-def _newton(
-    objective: Floats,
-    rows: Floats,
-    limits: Floats,
-    centre: Floats,
-    radius: Floats,
-    y: Floats,
-    mu: float,
-) -> tuple[Floats, Floats]:
-    """One damped Newton step of the smoothed dual; the new y, and the point x(y) before it."""
-    d = objective + y @ rows
-    q = np.sqrt(mu * mu + (d * radius) ** 2)
-    t = -d * radius**2 / (mu + q)
-    gradient = rows @ (centre + t) - limits + mu / y
-    curvature = radius**2 * mu / (q * (mu + q))
-    hessian = (rows * curvature) @ rows.T + np.diag(mu / y**2)
-    move = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
-    here = _smooth(objective, rows, limits, centre, radius, y, mu)
-    step = 1.0
+@dataclass(frozen=True)
+class _Unit:
+    """min cost t subject to rows t <= limits, t in [-1, 1]^n."""
+
+    cost: Floats
+    rows: Floats
+    limits: Floats
+
+    def inner(self, y: Floats, mu: float) -> tuple[Floats, Floats]:
+        """The minimiser t of the smoothed inner problem, and q of the module docstring."""
+        d = self.cost + y @ self.rows
+        q = np.hypot(mu, d)
+        return -d / (mu + q), q
+
+    def smooth(self, y: Floats, mu: float) -> float:
+        t, q = self.inner(y, mu)
+        room = 2.0 * mu / (mu + q)  # 1 - t^2, without cancellation
+        inner = (self.cost + y @ self.rows) @ t - mu * np.log(room).sum()
+        return float(inner - self.limits @ y + mu * np.log(y).sum())
+
+
+def _size(sizes: Floats) -> Floats:
+    return np.where((sizes > 0) & np.isfinite(sizes), sizes, 1.0)
+
+
+def _newton(unit: _Unit, y: Floats, mu: float) -> tuple[Floats, Floats]:
+    """One damped Newton step of the smoothed dual: the new y, and the point t(y) before it."""
+    t, q = unit.inner(y, mu)
+    gradient = unit.rows @ t - unit.limits + mu / y
+    hessian = (unit.rows * (mu / (q * (mu + q)))) @ unit.rows.T + np.diag(mu / y**2)
+    if not (np.isfinite(hessian).all() and np.isfinite(gradient).all()):
+        return y, np.nan_to_num(t)
+    try:
+        move = np.linalg.solve(hessian, gradient)
+    except np.linalg.LinAlgError:  # singular to rounding: the last y is as good as it gets
+        return y, t
+    here, step = unit.smooth(y, mu), 1.0
     for _ in range(HALVINGS):
         new = y + step * move
-        if (new > 0).all() and _smooth(objective, rows, limits, centre, radius, new, mu) > here:
-            return new, centre + t
+        if (new > 0).all() and unit.smooth(new, mu) > here:
+            return new, t
         step *= 0.5
-    return y, centre + t
-
-
-def _smooth(
-    objective: Floats,
-    rows: Floats,
-    limits: Floats,
-    centre: Floats,
-    radius: Floats,
-    y: Floats,
-    mu: float,
-) -> float:
-    d = objective + y @ rows
-    q = np.sqrt(mu * mu + (d * radius) ** 2)
-    t = -d * radius**2 / (mu + q)
-    wide = radius > 0
-    room = 2.0 * mu * radius[wide] ** 2 / (mu + q[wide])  # r^2 - t^2, without cancellation
-    smooth = d @ (centre + t) - mu * float(np.log(room).sum())
-    return float(smooth - limits @ y + mu * np.log(y).sum())
+    return y, t

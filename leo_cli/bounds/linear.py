@@ -1,15 +1,17 @@
 """Backward linear bounds (CROWN/DeepPoly), rounded outward.
 
-To bound c z_k from below over D, write it as a linear form in the values h of earlier nodes and walk
-backwards: a coefficient a of h = relu(z) is replaced by a alpha z where a >= 0 and by a (s z + t) where a < 0
-(bounds/relaxation.py); a coefficient p of z = W h' + b by p W h' + p b. What remains is a linear form over the
-input, whose minimum over D is known in closed form. Sources: arXiv 1811.00866 (CROWN), POPL 2019 41 (DeepPoly).
-Phase constraints z <= 0 or z >= 0 enter with Lagrange multipliers: adding B z with B >= 0 where z <= 0, and with B <= 0
-where z >= 0, only lowers the form on that part of D (beta-CROWN, arXiv 2103.06624, equation 8).
+To bound c z_k from below over D, write it as a linear form in the values h of earlier nodes and
+walk backwards: a coefficient a of h = relu(z) is replaced by a alpha z where a >= 0 and by a (s z +
+t) where a < 0 (bounds/relaxation.py); a coefficient p of z = W h' + b by p W h' + p b. What remains
+is a linear form over the input, whose minimum over D is known in closed form. Sources: arXiv
+1811.00866 (CROWN), POPL 2019 41 (DeepPoly). Phase constraints z <= 0 or z >= 0 enter with Lagrange
+multipliers: adding B z with B >= 0 where z <= 0, and with B <= 0 where z >= 0, only lowers the form
+on that part of D (beta-CROWN, arXiv 2103.06624, equation 8).
 
-Claim: `Backward.bound` is at most the real minimum, whatever the slopes in [0, 1] and multipliers of the right sign. Each
-step defines the next form by the floats that it computed; what the rounding of the step changed is at most
-relative * (|p| + |B|) m + underflow, with m from bounds/magnitudes.py, and is taken off.
+Claim: `Backward.bound` is at most the real minimum, whatever the slopes in [0, 1] and multipliers
+of the right sign. Each step defines the next form by the floats that it computed; what the rounding
+of the step changed is at most relative * (|p| + |B|) m + underflow, with m from
+bounds/magnitudes.py, and is taken off.
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ from leo_cli.rounding import SMALLEST, UNIT_ROUNDOFF, gamma
 
 @dataclass(frozen=True)
 class Relaxed:
-    """The part of a network that a bound on one layer looks at: that layer and all before it, without
-    the units that are proved inactive.
+    """The part of a network that a bound on one layer looks at: that layer and all before it,
+    without the units that are proved inactive.
 
-    network: ends with the target layer. live: for each layer, the indices of its remaining units in the
-    full network. lower, upper: bounds of their pre-activations (the target's may be infinite).
+    network: ends with the target layer. live: for each layer, the indices of its remaining units in
+    the full network. lower, upper: bounds of their pre-activations (the target's may be infinite).
     relaxations: default ones, None for layers without a ReLU.
     """
 
@@ -116,9 +118,10 @@ def backward(
 ) -> Backward:
     """Lower bounds of `objective` z over the domain, z the target's pre-activation.
 
-    objective: (m, width of the target). relaxations: for each layer before the target, instead of the
-    default ones. multipliers: for each layer, (m, width) B of the module docstring, or None.
-    box: (m, inputs) lower and upper ends of a part of the domain for each row, instead of all of it.
+    objective: (m, width of the target). relaxations: for each layer before the target, instead of
+    the default ones. multipliers: for each layer, (m, width) B of the module docstring, or None.
+    box: (m, inputs) lower and upper ends of a part of the domain for each row, instead of all of
+    it.
     """
     layers = problem.network.layers
     chosen = problem.relaxations if relaxations is None else relaxations
@@ -169,8 +172,9 @@ def _least(form: Floats, lower: Floats, upper: Floats) -> Floats:
 
 
 def _through_relu(a: Floats, relaxation: Relaxation | None) -> tuple[Floats, Floats, Floats]:
-    """Coefficients of z from those of h, the absolute values that their error is relative to, and the
-    constant that the upper relaxation adds (at most 0)."""
+    """Coefficients of z from those of h, the absolute values that their error is relative to, and
+    the constant that the upper relaxation adds (at most 0).
+    """
     if relaxation is None:
         return a, np.abs(a), np.zeros(len(a))
     positive, negative = np.maximum(a, 0.0), np.minimum(a, 0.0)

@@ -1,8 +1,9 @@
 """How large the values at each node can get: the weights of all rounding-error terms.
 
-For a layer z = sum_t W_t h_t + b, the float64 error of any evaluation of z or of p z (p a row vector) is at
-most gamma times |p| m with  m = sum_t |W_t| hmax_t + |b|  (Higham, section 3.1), whatever the order of summation. m is
-computed once for a domain; bounds on part of the domain may use it too, since it only grows with the domain.
+For a layer z = sum_t W_t h_t + b, the float64 error of any evaluation of z or of p z (p a row
+vector) is at most gamma times |p| m with  m = sum_t |W_t| hmax_t + |b|  (Higham, section 3.1),
+whatever the order of summation. m is computed once for a domain; bounds on part of the domain may
+use it too, since it only grows with the domain.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Linear relaxations of ReLUs.
 
-For z in [l, u] with l < 0 < u:   alpha z <= relu(z) <= s z + t   for every alpha and s in [0, 1], with
-t = max(-s l, (1 - s) u): relu(z) - s z is convex, so its maximum is at an end (CROWN, arXiv 1811.00866,
-section 3, where s = u / (u - l) makes both ends equal). Any floats in range are valid; t is rounded upward.
-A unit with u <= 0 has the relaxation 0, one with l >= 0 the relaxation z.
+For z in [l, u] with l < 0 < u:   alpha z <= relu(z) <= s z + t   for every alpha and s in [0, 1],
+with t = max(-s l, (1 - s) u): relu(z) - s z is convex, so its maximum is at an end (CROWN, arXiv
+1811.00866, section 3, where s = u / (u - l) makes both ends equal). Any floats in range are valid;
+t is rounded upward. A unit with u <= 0 has the relaxation 0, one with l >= 0 the relaxation z.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from leo_cli.rounding import SMALLEST, UNIT_ROUNDOFF
 
 @dataclass(frozen=True)
 class Relaxation:
-    """alpha, slope, intercept: (width,) or (m, width), one row for each bound; alpha is the lower slope."""
+    """alpha, slope, intercept: (width,) or (m, width), one row for each bound; alpha is the lower
+    slope.
+    """
 
     alpha: Floats
     slope: Floats

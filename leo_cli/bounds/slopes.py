@@ -1,9 +1,10 @@
 """Backward linear bounds with optimised slopes and phase multipliers.
 
-The bound of bounds/linear.py is a concave function of the lower slopes alpha and the multipliers B, so projected
-(sub)gradient ascent improves it (alpha-CROWN, arXiv 2011.13824; beta-CROWN, arXiv 2103.06624). The gradient needs no
-automatic differentiation: at the minimiser x* of the last form, walk forwards through the relaxation that the signs of the
-coefficients chose (h = alpha z where a >= 0, s z + t where a < 0); then
+The bound of bounds/linear.py is a concave function of the lower slopes alpha and the multipliers B,
+so projected (sub)gradient ascent improves it (alpha-CROWN, arXiv 2011.13824; beta-CROWN, arXiv
+2103.06624). The gradient needs no automatic differentiation: at the minimiser x* of the last form,
+walk forwards through the relaxation that the signs of the coefficients chose (h = alpha z where a
+>= 0, s z + t where a < 0); then
     d bound / d alpha_j = max(a_j, 0) z_j,      d bound / d B_j = z_j.
 Whatever the search does, each returned bound is evaluated by `backward` and valid by itself.
 """
@@ -61,7 +62,9 @@ class Dual:
 
 @dataclass(frozen=True)
 class Optimised:
-    """bound: (m,) proved. dual: what gave it. form, coefficients, minimisers: of that bound (see Backward)."""
+    """bound: (m,) proved. dual: what gave it. form, coefficients, minimisers: of that bound (see
+    Backward).
+    """
 
     bound: Floats
     dual: Dual
@@ -192,7 +195,9 @@ def forward_relaxed(
     coefficients: Sequence[Floats],
     relaxations: Sequence[Relaxation | None],
 ) -> list[Floats]:
-    """(m, width) pre-activations of each layer before the target, through the relaxation that each row chose."""
+    """(m, width) pre-activations of each layer before the target, through the relaxation that each
+    row chose.
+    """
     values, out = [x], []
     for k, layer in enumerate(problem.network.layers[:-1]):
         z = layer.pre_activation(values)
@@ -215,7 +220,8 @@ def _free(problem: Relaxed, dual: Dual, k: int) -> Bools | None:
 
 
 def _gap(z: Floats, a: Floats, chosen: Relaxation | None, free: Bools | None) -> Floats | None:
-    """(m, width) what the relaxation of each free unit costs at the minimiser: |a| |relaxed h - relu(z)|.
+    """(m, width) what the relaxation of each free unit costs at the minimiser: |a| |relaxed h -
+    relu(z)|.
 
     Where it costs nothing there, a tiny share of |a t|, which it may cost elsewhere."""
     if chosen is None or free is None or a.shape != z.shape:
@@ -243,7 +249,9 @@ class _Moments:
 
 
 class _Ascent:
-    """Adam on slopes, projected to [0, 1], and on multipliers, projected to the sign of their phase."""
+    """Adam on slopes, projected to [0, 1], and on multipliers, projected to the sign of their
+    phase.
+    """
 
     def __init__(self, dual: Dual) -> None:
         self.alphas = [_zeros(a) for a in dual.alphas]

@@ -1,4 +1,6 @@
-"""The deciders that bound every unit of a layer once: interval arithmetic and backward linear bounds."""
+"""The deciders that bound every unit of a layer once: interval arithmetic and backward linear
+bounds.
+"""
 
 from __future__ import annotations
 
@@ -93,8 +95,9 @@ class LinearBounds:
 
 
 def lower_bounds(problem: Relaxed, units: Ints, sign: float) -> tuple[Floats, Floats]:
-    """(m,) proved lower bounds of sign * z of `units`, and the (m, inputs) points where the relaxations
-    attain them, in blocks that fit in memory."""
+    """(m,) proved lower bounds of sign * z of `units`, and the (m, inputs) points where the
+    relaxations attain them, in blocks that fit in memory.
+    """
     bounds, minimisers = [], []
     for part in blocks(problem, units):
         result = backward(problem, objective(problem, part, sign))

@@ -14,8 +14,10 @@ from leo_cli.stability.knowledge import Knowledge
 
 @dataclass(frozen=True)
 class Boxes:
-    """lower, upper: (m, inputs). node: (m,) their nodes in the tree of cuts. z_lower, z_upper: for each layer,
-    (m, width) bounds of the pre-activations in the box (tightened in place while a batch is bounded)."""
+    """lower, upper: (m, inputs). node: (m,) their nodes in the tree of cuts. z_lower, z_upper: for
+    each layer, (m, width) bounds of the pre-activations in the box (tightened in place while a
+    batch is bounded).
+    """
 
     lower: Floats
     upper: Floats
@@ -63,8 +65,8 @@ def root_boxes(knowledge: Knowledge) -> Boxes:
 def cut(domain: Domain, boxes: Boxes, axis: Ints, where: Floats, nodes: Ints) -> Boxes:
     """Both halves of each box, cut at x[axis] = where. nodes: (m, 2) the tree nodes of the halves.
 
-    An integer feature lies on one side of the gap between two integers, a member of a one-hot group is
-    cold or hot: the halves shrink to the values that exist.
+    An integer feature lies on one side of the gap between two integers, a member of a one-hot group
+    is cold or hot: the halves shrink to the values that exist.
     """
     rows = np.arange(len(boxes))
     left, right = boxes.take(rows), boxes.take(rows)

@@ -1,10 +1,12 @@
 """Branch and bound on ReLU phases: complete, for domains of many inputs.
 
-A question "min of z (or -z) over D is >= 0" is split into z_i >= 0 and z_i <= 0 for an unstable unit i of an earlier layer;
-each part is bounded by backward linear bounds with multipliers for its phases and optimised slopes (beta-CROWN,
-arXiv 2103.06624; branching by the gap of the relaxation, after BaBSR, arXiv 1909.06588). Many nodes of many questions are
-bounded in one batch; children inherit slopes and multipliers. The minimiser of every node is offered as a witness: a false
-question ends with one. A question is proved when all of its nodes are; every bound is rounded outward, so that is a proof.
+A question "min of z (or -z) over D is >= 0" is split into z_i >= 0 and z_i <= 0 for an unstable
+unit i of an earlier layer; each part is bounded by backward linear bounds with multipliers for its
+phases and optimised slopes (beta-CROWN, arXiv 2103.06624; branching by the gap of the relaxation,
+after BaBSR, arXiv 1909.06588). Many nodes of many questions are bounded in one batch; children
+inherit slopes and multipliers. The minimiser of every node is offered as a witness: a false
+question ends with one. A question is proved when all of its nodes are; every bound is rounded
+outward, so that is a proof.
 """
 
 from __future__ import annotations
@@ -105,7 +107,7 @@ class _Search:
             self.nodes = [_fresh(dual, count)]
 
     def advance(self) -> Iterator[Findings]:
-        """Bound one batch, settle or branch its nodes; the questions and points that this answered."""
+        """Bound a batch, settle or branch its nodes; the questions and points that this answered."""
         batch = self._next_batch()
         if batch is None:
             return
@@ -165,8 +167,9 @@ class _Search:
         return rows
 
     def _candidates(self, batch: _Nodes, minimisers: Floats, bound: Floats) -> Floats:
-        """The minimisers of nodes that are not proved, and for each question what a short climb from
-        the worst of them finds."""
+        """The minimisers of nodes that are not proved, and for each question what a short climb
+        from the worst of them finds.
+        """
         failed = np.flatnonzero(bound < 0)
         if len(failed) == 0:
             return minimisers[:0]
@@ -311,8 +314,9 @@ def _join(parts: list[_Nodes]) -> _Nodes:
 def leaf_program(
     problem: Relaxed, objective: Floats, dual: Dual, path: tuple[tuple[int, int], ...]
 ) -> LeafProgram:
-    """The linear program of a node whose phases are all fixed: objective z over the part of the domain's box
-    in which the units of `path` have their phases. objective: (width of the target,)."""
+    """The linear program of a node whose phases are all fixed: objective z over the part of the
+    domain's box in which the units of `path` have their phases. objective: (width of the target,).
+    """
     inputs = problem.network.inputs
     # rows of [M | m] with h = M x + m, for each node
     values = [np.hstack([np.eye(inputs), np.zeros((inputs, 1))])]

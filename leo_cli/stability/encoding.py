@@ -1,4 +1,4 @@
-"""Findings and evidence as JSON values, bit by bit: arrays as base64 of their bytes, floats as hex."""
+"""Findings and evidence as JSON values, bit by bit: arrays as base64, floats as hex."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def findings_from(content: dict[str, Any]) -> Findings:
     )
 
 
-def _to(value: Any) -> Any:  # noqa: ANN401 - a value of any kind of evidence
+def _to(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
         return {"array": value.dtype.str, "shape": list(value.shape), "data": data}
@@ -71,7 +71,7 @@ def _to(value: Any) -> Any:  # noqa: ANN401 - a value of any kind of evidence
     return value
 
 
-def _from(value: Any) -> Any:  # noqa: ANN401
+def _from(value: Any) -> Any:
     if isinstance(value, dict) and "array" in value:
         data = base64.b64decode(value["data"])
         return np.frombuffer(data, dtype=np.dtype(value["array"])).reshape(value["shape"])

@@ -1,8 +1,8 @@
 """What a stable verdict rests on, in a form that can be evaluated again.
 
-Any slopes in [0, 1] and any non-negative multipliers give a valid bound (bounds/linear.py), so evidence
-is data for an evaluation, never a claim to be believed. Bounds on pre-activations of earlier layers that an
-evaluation uses are those of the verdicts of these layers.
+Any slopes in [0, 1] and any non-negative multipliers give a valid bound (bounds/linear.py), so
+evidence is data for an evaluation, never a claim to be believed. Bounds on pre-activations of
+earlier layers that an evaluation uses are those of the verdicts of these layers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class LinearEvidence:
 class InputSplitEvidence:
     """A tree of boxes that covers the domain (stability/split.py), shared by all units it settled.
 
-    axis: (nodes,) input feature that is split, -1 at a leaf; cut: (nodes,) where; child: (nodes, 2).
+    axis: (nodes,) input feature that is split, -1 at a leaf; cut: (nodes,) where; child: (nodes,
+    2).
     """
 
     axis: Ints
@@ -40,8 +41,9 @@ class InputSplitEvidence:
 
 @dataclass(frozen=True)
 class PhaseLeaf:
-    """A leaf of a tree over ReLU phases: units (layer, index), their phases (True: z >= 0), the slopes
-    of each earlier layer, and the non-negative multipliers of the phase constraints."""
+    """A leaf of a tree over ReLU phases: units (layer, index), their phases (True: z >= 0), the
+    slopes of each earlier layer, and the non-negative multipliers of the phase constraints.
+    """
 
     layers: Ints
     units: Ints

@@ -1,8 +1,10 @@
-"""The journal of a classification: what deciders found, so that a killed run can go on (--resume DIR).
+"""The journal of a classification: what deciders found, so that a killed run can go on (--resume
+DIR).
 
-One JSON object a line, appended and synced before the search goes on. The first line names the model and the domain; a
-journal of another model or domain is refused. Each line carries a checksum: a damaged last line (the run was killed
-while writing) is dropped with a note, damage anywhere else is an error.
+One JSON object a line, appended and synced before the search goes on. The first line names the
+model and the domain; a journal of another model or domain is refused. Each line carries a checksum:
+a damaged last line (the run was killed while writing) is dropped with a note, damage anywhere else
+is an error.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ class FileJournal:
 def open_journal(directory: Path, model_sha256: str, domain_sha256: str) -> FileJournal:
     """Open or create the journal in `directory`.
 
-    Raises InputError for a journal of another model or domain, or one that is damaged before its last line.
+    Raises InputError for a journal of another model or domain, or one that is damaged before its
+    last line.
     """
     path = directory / FILE
     header = {"leo_journal": VERSION, "model": model_sha256, "domain": domain_sha256}
@@ -85,7 +88,7 @@ def open_journal(directory: Path, model_sha256: str, domain_sha256: str) -> File
         return journal
     if contents[0] != header:
         raise InputError(
-            f"{path}: belongs to another model, domain or version of leo; give --resume a new folder"
+            f"{path}: is of another model, domain or version of leo; give --resume a new folder"
         )
     try:
         records = [(str(c["by"]), findings_from(c)) for c in contents[1:]]

@@ -1,15 +1,16 @@
 """What is known during classification, and the one way in which knowledge grows.
 
-Deciders are functions from Knowledge to Findings; `Knowledge.learn` merges findings: bounds are intersected,
-replayed witnesses are added, and a bound against a witness raises `Contradiction` (design: soundness rule 4).
-Solver claims are kept apart: they are never bounds and never contradict (rule 2).
+Deciders are functions from Knowledge to Findings; `Knowledge.learn` merges findings: bounds are
+intersected, replayed witnesses are added, and a bound against a witness raises `Contradiction`
+(design: soundness rule 4). Solver claims are kept apart: they are never bounds and never contradict
+(rule 2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,16 @@ from leo_cli.errors import Contradiction
 from leo_cli.network import Network
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import Evidence, SolverClaim
+
+Key: TypeAlias = tuple[int, int, bool]  # (layer, unit, above)
+
+
+class ClaimRefuted(Exception):  # noqa: N818 - it never reaches a user
+    """Solver claims that were trusted are wrong; classification starts again without them."""
+
+    def __init__(self, keys: frozenset[Key], layer: str, unit: int) -> None:
+        super().__init__(f"layer {layer}, unit {unit}: the solver's claim was wrong; not trusted")
+        self.keys = keys
 
 
 @dataclass(frozen=True)
@@ -56,8 +67,9 @@ class Replayed:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a decider brings back. points: (m, inputs) candidate witnesses; whoever merges the findings replays them.
-    seconds: time by (layer, unit), for the report."""
+    """What a decider brings back. points: (m, inputs) candidate witnesses; whoever merges the
+    findings replays them. seconds: time by (layer, unit), for the report.
+    """
 
     bounds: tuple[Bound, ...] = ()
     claims: tuple[Claim, ...] = ()
@@ -68,7 +80,8 @@ class Findings:
 
 
 class Decider(Protocol):
-    """Tries to settle the open units of some layers; yields findings as they come, so that they can be kept.
+    """Tries to settle the open units of some layers; yields findings as they come, so that they can
+    be kept.
 
     It changes nothing, and ends when the budget does."""
 
@@ -82,10 +95,13 @@ class Decider(Protocol):
 
 @dataclass(frozen=True)
 class Knowledge:
-    """lower, upper: for each layer, (width,) proved bounds of its pre-activation (infinite where unknown).
-    negative, positive: for each layer, (width,) row of `witnesses` with z < 0, z > 0 (-1: none).
-    evidence: of the best bound, by (layer, unit, above). settled_by: by the same key, the decider whose bound
-    it was; seen_by: the decider whose witness showed z > 0 (above) or z < 0. trusted: keys of claims that the user chose to take for bounds."""
+    """lower, upper: for each layer, (width,) proved bounds of its pre-activation (infinite where
+    unknown). negative, positive: for each layer, (width,) row of `witnesses` with z < 0, z > 0 (-1:
+    none). evidence: of the best bound, by (layer, unit, above). settled_by: by the same key, the
+    decider whose bound it was; seen_by: the decider whose witness showed z > 0 (above) or z < 0.
+    trusted: keys of claims that the user chose to take for bounds; refuted: of claims that were
+    found wrong, never to be trusted again.
+    """
 
     network: Network
     domain: Domain
@@ -94,14 +110,15 @@ class Knowledge:
     negative: tuple[Ints, ...]
     positive: tuple[Ints, ...]
     witnesses: Floats
-    evidence: Mapping[tuple[int, int, bool], Evidence] = field(default_factory=dict)
-    settled_by: Mapping[tuple[int, int, bool], str] = field(default_factory=dict)
-    seen_by: Mapping[tuple[int, int, bool], str] = field(default_factory=dict)
-    claims: Mapping[tuple[int, int, bool], Claim] = field(default_factory=dict)
-    trusted: frozenset[tuple[int, int, bool]] = frozenset()
+    evidence: Mapping[Key, Evidence] = field(default_factory=dict)
+    settled_by: Mapping[Key, str] = field(default_factory=dict)
+    seen_by: Mapping[Key, str] = field(default_factory=dict)
+    claims: Mapping[Key, Claim] = field(default_factory=dict)
+    trusted: frozenset[Key] = frozenset()
+    refuted: frozenset[Key] = frozenset()
 
     @staticmethod
-    def start(network: Network, domain: Domain) -> Knowledge:
+    def start(network: Network, domain: Domain, refuted: frozenset[Key] = frozenset()) -> Knowledge:
         widths = [layer.width for layer in network.layers]
         return Knowledge(
             network,
@@ -111,6 +128,7 @@ class Knowledge:
             negative=tuple(np.full(w, -1) for w in widths),
             positive=tuple(np.full(w, -1) for w in widths),
             witnesses=np.zeros((0, network.inputs)),
+            refuted=refuted,
         )
 
     def open_above(self, layer: int) -> Bools:
@@ -118,7 +136,9 @@ class Knowledge:
         return (self.upper[layer] > 0) & (self.positive[layer] < 0)
 
     def open_below(self, layer: int) -> Bools:
-        """(width,) units, not proved inactive, of which "z >= 0 on D" is neither proved nor refuted."""
+        """(width,) units, not proved inactive, of which "z >= 0 on D" is neither proved nor
+        refuted.
+        """
         return (self.lower[layer] < 0) & (self.negative[layer] < 0) & (self.upper[layer] > 0)
 
     def open(self, layer: int) -> Bools:
@@ -179,7 +199,9 @@ class Knowledge:
         )
 
     def trust(self, layer: int) -> Knowledge:
-        """Take the solver's claims on a layer for bounds, where no witness speaks against them (--trust-solver)."""
+        """Take the solver's claims on a layer for bounds, where no witness speaks against them
+        (--trust-solver).
+        """
         lower, upper = list(self.lower), list(self.upper)
         lower[layer], upper[layer] = lower[layer].copy(), upper[layer].copy()
         evidence, settled, trusted = dict(self.evidence), dict(self.settled_by), set(self.trusted)
@@ -189,6 +211,7 @@ class Knowledge:
             side = upper[k] if above else lower[k]
             if (
                 k != layer
+                or key in self.refuted
                 or witnesses[k][unit] >= 0
                 or (side[unit] <= 0 if above else side[unit] >= 0)
             ):
@@ -214,7 +237,13 @@ class Knowledge:
             )
             if wrong.any():
                 j = int(np.flatnonzero(wrong)[0])
+                if self.trusted:
+                    # a solver's claim may be behind any bound from here on: blame the unit's own,
+                    # else all
+                    own = frozenset(key for key in self.trusted if key[:2] == (k, j))
+                    raise ClaimRefuted(own or self.trusted, layer.name, j)
                 raise Contradiction(
-                    f"layer {layer.name}, unit {j}: proved bounds [{self.lower[k][j]!r}, {self.upper[k][j]!r}] "
-                    f"contradict each other or a replayed witness; nothing was written; please report this model"
+                    f"layer {layer.name}, unit {j}: proved bounds [{self.lower[k][j]!r}, "
+                    f"{self.upper[k][j]!r}] contradict each other or a replayed witness; "
+                    "nothing was written; please report this model"
                 )

@@ -1,8 +1,10 @@
-"""Classification: deciders in order of cost, layer by layer, until every unit is settled or the budget ends.
+"""Classification: deciders in order of cost, layer by layer, until every unit is settled or the
+budget ends.
 
-The samples come first and answer what they can of all layers. Then, layer by layer, interval and linear bounds; where
-units are still open, the dearer deciders, each on what the one before left. Bounds of a layer feed the next. Domains
-of few effective inputs are split for all layers at once before anything dearer is tried.
+The samples come first and answer what they can of all layers. Then, layer by layer, interval and
+linear bounds; where units are still open, the dearer deciders, each on what the one before left.
+Bounds of a layer feed the next. Domains of few effective inputs are split for all layers at once
+before anything dearer is tried.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from leo_cli.arrays import Floats
 from leo_cli.domain import Domain
 from leo_cli.errors import InputError
 from leo_cli.network import Network
-from leo_cli.stability.branch import Branching
 from leo_cli.stability.bounding import Intervals, LinearBounds
+from leo_cli.stability.branch import Branching
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.conclude import conclude
-from leo_cli.stability.knowledge import Decider, Findings, Knowledge
+from leo_cli.stability.knowledge import ClaimRefuted, Decider, Findings, Key, Knowledge
 from leo_cli.stability.optimised import OptimisedSlopes
 from leo_cli.stability.replay import replay
 from leo_cli.stability.split import InputSplitting
@@ -30,12 +32,15 @@ from leo_cli.stability.verdict import StabilityMap
 from leo_cli.stability.witness import Ascent, Sampling, pool
 
 DECIDERS = ("samples", "interval", "linear", "split", "slopes", "ascent", "branch", "milp")
+PUBLISHED = ("milp",)  # LEO as published: MILPs alone
 FEW_INPUTS = 12  # effective inputs up to which splitting the domain is tried
 
 
 @dataclass(frozen=True)
 class ClassifyOptions:
-    """deciders: names from DECIDERS, None for all. formulation: "unit" or "network" (one MILP for all)."""
+    """deciders: names from DECIDERS, None for all. formulation: "unit" or "network" (one MILP for
+    all).
+    """
 
     deciders: tuple[str, ...] | None = None
     solver: str = "cbc"
@@ -62,7 +67,9 @@ RUNGS: dict[str, Callable[[ClassifyOptions, Floats], Decider]] = {
     "ascent": lambda options, points: Ascent(points),
     "slopes": lambda options, points: OptimisedSlopes(),
     "branch": lambda options, points: Branching(),
+    "milp": lambda options, points: _unit_milps(options),
 }
+SPLIT_SHARE = 0.6  # of the time left that input splitting may take before dearer rungs have theirs
 CHEAP = ("samples", "interval", "linear")  # sooner done again than read from a journal
 
 
@@ -91,8 +98,21 @@ def classify(
     Contradiction where two pieces of evidence exclude each other.
     """
     options, budget = options or ClassifyOptions(), budget or Budget()
-    search = _Search(network, domain, options, budget, samples, observer, journal)
-    return search.run()
+    points = pool(domain, samples, options.seed)
+    refuted: frozenset[Key] = frozenset()
+    notes: tuple[str, ...] = ()
+    while True:
+        start = Knowledge.start(network, domain, refuted)
+        search = _Search(start, options, budget, points, observer, journal)
+        search.notes += notes
+        try:
+            # huge weights overflow: what is not finite settles nothing, and is no news for the user
+            with np.errstate(over="ignore", invalid="ignore"):
+                return search.run()
+        except ClaimRefuted as refutation:
+            # a hint is no contradiction: go on without it, and without all that was built on it
+            refuted |= refutation.keys
+            notes += (str(refutation),)
 
 
 class _Search:
@@ -100,19 +120,17 @@ class _Search:
 
     def __init__(
         self,
-        network: Network,
-        domain: Domain,
+        knowledge: Knowledge,
         options: ClassifyOptions,
         budget: Budget,
-        samples: Floats | None,
+        points: Floats,
         observer: Observer | None,
         journal: Journal | None,
     ) -> None:
-        self.knowledge = Knowledge.start(network, domain)
+        self.knowledge, self.points = knowledge, points
         self.options, self.budget = options, budget
         self.observer, self.journal = observer, journal
         self.names = _checked(options.deciders)
-        self.points = pool(domain, samples, options.seed)
         self.seconds: dict[tuple[int, int], float] = {}
         self.cost: dict[str, float] = {}
         self.notes: list[str] = []
@@ -129,11 +147,17 @@ class _Search:
         if "split" in self.names and len(self.knowledge.domain.free) <= FEW_INPUTS:
             for k in everything:
                 self._bound(k)
-            self._try(InputSplitting(self.options.seed), self._open(network.relu_layers))
+            part = self.budget.at_most(SPLIT_SHARE * self.budget.remaining())
+            open_layers = self._open(network.relu_layers)
+            self._try(InputSplitting(self.options.seed), open_layers, part)
         for k in everything:
             self._bound(k)
             if network.layers[k].relu:
                 self._climb_rungs(k)
+        if "milp" in self.names and self.options.formulation == "network":
+            self._try(_network_milp(self.options), self._open(network.relu_layers))
+            for k in network.relu_layers:
+                self._trust(k)
         return conclude(self.knowledge, self.seconds, self.cost, self.milps, tuple(self.notes))
 
     def _bound(self, k: int) -> None:
@@ -144,22 +168,27 @@ class _Search:
 
     def _climb_rungs(self, k: int) -> None:
         for name in self.names:
-            if name in RUNGS and self._open((k,)) and not self.budget.expired():
+            wanted = self._open((k,)) or self.names == PUBLISHED
+            later = name == "milp" and self.options.formulation == "network"
+            if name in RUNGS and wanted and not later and not self.budget.expired():
                 self._try(RUNGS[name](self.options, self.points), (k,))
+        self._trust(k)
+
+    def _trust(self, k: int) -> None:
         if self.options.trust_solver:
             self.knowledge = self.knowledge.trust(k)
 
     def _open(self, layers: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(k for k in layers if self.knowledge.open(k).any())
 
-    def _try(self, decider: Decider, layers: tuple[int, ...]) -> None:
+    def _try(self, decider: Decider, layers: tuple[int, ...], budget: Budget | None = None) -> None:
         """Run a decider and learn what it finds."""
         if not layers:
             return
         asked = [(k, int(j)) for k in layers for j in np.flatnonzero(self.knowledge.open(k))]
         self._report(decider.name, layers[0])
         start = time.perf_counter()
-        for findings in decider.decide(self.knowledge, layers, self.budget):
+        for findings in decider.decide(self.knowledge, layers, budget or self.budget):
             self._learn(findings, decider.name)
             self._report(decider.name, layers[0])
         elapsed = time.perf_counter() - start
@@ -170,7 +199,8 @@ class _Search:
     def _learn(self, findings: Findings, by: str, record: bool = True) -> None:
         replayed = None
         if findings.points is not None and len(findings.points):
-            replayed = replay(self.knowledge, findings.points)
+            inside = self.knowledge.domain.contains(findings.points)
+            replayed = replay(self.knowledge, findings.points[inside])
         self.knowledge = self.knowledge.learn(findings, replayed, by)
         self.milps += findings.milps
         self.notes += findings.notes
@@ -191,6 +221,20 @@ class _Search:
                 network.units,
             )
         )
+
+
+def _unit_milps(options: ClassifyOptions) -> Decider:
+    """One MILP a unit and direction; for all units, settled or not, for LEO as published."""
+    from leo_cli.stability.milp import MilpOptions, UnitDecider
+
+    every = options.deciders == PUBLISHED
+    return UnitDecider(MilpOptions(options.solver, share=not every, every_unit=every))
+
+
+def _network_milp(options: ClassifyOptions) -> Decider:
+    from leo_cli.stability.milp import MilpOptions, NetworkDecider
+
+    return NetworkDecider(MilpOptions(options.solver))
 
 
 def _checked(names: tuple[str, ...] | None) -> tuple[str, ...]:

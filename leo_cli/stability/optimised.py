@@ -1,4 +1,4 @@
-"""The decider that optimises the slopes of backward bounds, for open questions only (alpha-CROWN)."""
+"""Optimised slopes of backward bounds, for open questions only (alpha-CROWN)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from leo_cli.stability.knowledge import Bound, Findings, Knowledge
 
 @dataclass(frozen=True)
 class OptimisedSlopes:
-    """Optimises the slopes of each open question by itself; also offers the minimisers as witnesses."""
+    """Optimises the slopes of each open question by itself; also offers the minimisers as
+    witnesses.
+    """
 
     steps: int = 20
     name: str = "slopes"
@@ -66,7 +68,9 @@ class OptimisedSlopes:
 def full_slopes(
     knowledge: Knowledge, problem: Relaxed, dual: Dual, row: int
 ) -> tuple[Floats | None, ...]:
-    """The slopes of one row, for all units of the full layers (0 where a unit was left out as inactive)."""
+    """The slopes of one row, for all units of the full layers (0 where a unit was left out as
+    inactive).
+    """
     out: list[Floats | None] = []
     for k, alpha in enumerate(dual.alphas):
         if alpha is None:

@@ -2,7 +2,8 @@
 
 A float64 evaluation of z_k is within
     e_k = relative_k (sum |W||h| + |b|) + sum |W| e_source
-of the real value (Higham, section 3.1; ReLU is 1-Lipschitz and passes the error on). A sign counts only if |z| > e.
+of the real value (Higham, section 3.1; ReLU is 1-Lipschitz and passes the error on). A sign counts
+only if |z| > e.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ CHUNK = 4096  # points evaluated together
 
 
 def evaluate(network: Network, points: Floats, layers: int) -> tuple[list[Floats], list[Floats]]:
-    """Pre-activations of the first `layers` layers at points (m, inputs), and bounds of their errors, (m, width) each."""
+    """Pre-activations of the first `layers` layers at points (m, inputs), and bounds of their
+    errors, (m, width) each.
+    """
     values, errors = [points], [np.zeros_like(points)]
     zs: list[Floats] = []
     zerrors: list[Floats] = []
@@ -46,9 +49,11 @@ def evaluate(network: Network, points: Floats, layers: int) -> tuple[list[Floats
 
 
 def replay(knowledge: Knowledge, points: Floats) -> Replayed:
-    """The rows of `points` (in the domain; others must be filtered out before) that show signs not yet known.
+    """The rows of `points` (in the domain; others must be filtered out before) that show signs not
+    yet known.
 
-    Only layers with unknown signs are looked at; for each unit the point with the largest |z| is chosen.
+    Only layers with unknown signs are looked at; for each unit the point with the largest |z| is
+    chosen.
     """
     network = knowledge.network
     negative = [np.full(layer.width, -1) for layer in network.layers]
@@ -72,7 +77,9 @@ def _unknown(knowledge: Knowledge, k: int) -> bool:
 
 
 def _candidates(knowledge: Knowledge, block: Floats, wanted: list[int]) -> Ints:
-    """Rows that may show something new: for each unknown sign the row with the largest |z| of that sign."""
+    """Rows that may show something new: for each unknown sign the row with the largest |z| of that
+    sign.
+    """
     values = [block]
     rows: set[int] = set()
     for k, layer in enumerate(knowledge.network.layers[: wanted[-1] + 1]):

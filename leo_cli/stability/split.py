@@ -1,12 +1,14 @@
-"""Input splitting: cover the domain with boxes so small that linear bounds settle every question in each.
+"""Input splitting: cover the domain with boxes so small that linear bounds settle every question in
+each.
 
-For domains of few effective inputs (ACAS Xu, control). A question "z <= 0 on D" holds if it holds in every box of a
-cover; it is refuted by one point. Boxes are bounded in batches, all layers up to the deepest open one, only units
-that are unstable in the box; children inherit the bounds of their parent. The input to split is the one that
-contributes most to the questions still open: directly, |form| * radius (ReluVal's smear, arXiv 1804.10829, section 4.3,
-on backward forms), and through the relaxations that they use, whose looseness is blamed on the inputs that move
-these units (without it a box can shrink for ever in the wrong inputs). Trying to prove what is false never ends, so
-each box also offers points: random ones and the minimisers of its own relaxations.
+For domains of few effective inputs (ACAS Xu, control). A question "z <= 0 on D" holds if it holds
+in every box of a cover; it is refuted by one point. Boxes are bounded in batches, all layers up to
+the deepest open one, only units that are unstable in the box; children inherit the bounds of their
+parent. The input to split is the one that contributes most to the questions still open: directly,
+|form| * radius (ReluVal's smear, arXiv 1804.10829, section 4.3, on backward forms), and through the
+relaxations that they use, whose looseness is blamed on the inputs that move these units (without it
+a box can shrink for ever in the wrong inputs). Trying to prove what is false never ends, so each
+box also offers points: random ones and the minimisers of its own relaxations.
 
 When the search ends early, all that is settled in every box at hand is proved all the same.
 """
@@ -211,8 +213,9 @@ class _Splitting:
     ) -> Floats:
         """(rows, inputs) share of each input in the looseness of each open row.
 
-        A unit's relaxation is off by at most t where its coefficient is negative, by max(-alpha l, (1 - alpha) u)
-        where it is positive; that is blamed on the inputs that move the unit."""
+        A unit's relaxation is off by at most t where its coefficient is negative, by max(-alpha l,
+        (1 - alpha) u) where it is positive; that is blamed on the inputs that move the unit.
+        """
         blame = np.zeros((len(rows), boxes.lower.shape[1]))
         at = box[rows]
         for k, layer in enumerate(problem.network.layers[:-1]):
@@ -236,7 +239,7 @@ class _Splitting:
         return self.problems[k]
 
     def _witnesses(self, boxes: Boxes, corners: list[Floats]) -> Floats:
-        """Replay random points of the boxes and the minimisers; keep and return those that are new."""
+        """Replay random points of the boxes and the minimisers; the points that are news."""
         domain = self.knowledge.domain
         spread = self.rng.random((RANDOM_POINTS, *boxes.lower.shape))
         inside = boxes.lower + spread * (boxes.upper - boxes.lower)
@@ -256,7 +259,9 @@ class _Splitting:
                 np.maximum(self.done_upper[k], boxes.z_upper[k].max(axis=0), out=self.done_upper[k])
 
     def _split(self, boxes: Boxes, smear: Floats) -> None:
-        """Push both halves of each box. A box that cannot be cut further counts as finished, unsettled."""
+        """Push both halves of each box. A box that cannot be cut further counts as finished,
+        unsettled.
+        """
         width = boxes.upper - boxes.lower
         axis = _axis(width, width / self.whole, smear)
         rows = np.arange(len(boxes))
@@ -294,10 +299,12 @@ def _normalised(weight: Floats) -> Floats:
 
 
 def _axis(width: Floats, share: Floats, smear: Floats) -> Ints:
-    """(m,) the input to split in each box: the largest smear, but the widest where that has become very thin.
+    """(m,) the input to split in each box: the largest smear, but the widest where that has become
+    very thin.
 
-    width, smear: (m, inputs). share: width relative to the domain's. A relaxation can be loose in an input that
-    its own linear form does not show; without the second rule such a box is never cut where it matters.
+    width, smear: (m, inputs). share: width relative to the domain's. A relaxation can be loose in
+    an input that its own linear form does not show; without the second rule such a box is never cut
+    where it matters.
     """
     axis: Ints = np.where(width > 0, smear, -1.0).argmax(axis=1)
     rows = np.arange(len(axis))

@@ -1,8 +1,8 @@
 """Verdicts on units, and the evidence for them.
 
 State of unit j of a ReLU layer with pre-activation z over the domain D (design: vocabulary):
-inactive: max z <= 0; active: not inactive, and min z >= 0; unstable: both signs occur;
-undecided: none of these was shown within the budget. Nothing here is computed; deciders make verdicts.
+inactive: max z <= 0; active: not inactive, and min z >= 0; unstable: both signs occur; undecided:
+none of these was shown within the budget. Nothing here is computed; deciders make verdicts.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class LayerStability:
-    """Bounds of all pre-activations of a layer, (width,) each, and for a ReLU layer the verdicts."""
+    """Bounds of a layer's pre-activations, (width,) each, and for a ReLU layer the verdicts."""
 
     lower: Floats
     upper: Floats

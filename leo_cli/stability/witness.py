@@ -1,9 +1,10 @@
 """Witness search: inputs of the domain at which a unit is on, or off.
 
-A witness ends a question for good, and one input answers many questions, so this comes first. `Sampling` offers the
-user's samples, random points and corners; `Ascent` climbs from the best of them along the sign of the
-gradient of +z or -z (Madry et al., arXiv 1706.06083, section 2.1), each step projected to the domain, for open questions only.
-Both only propose points: whoever merges the findings replays them (stability/replay.py).
+A witness ends a question for good, and one input answers many questions, so this comes first.
+`Sampling` offers the user's samples, random points and corners; `Ascent` climbs from the best of
+them along the sign of the gradient of +z or -z (Madry et al., arXiv 1706.06083, section 2.1), each
+step projected to the domain, for open questions only. Both only propose points: whoever merges the
+findings replays them (stability/replay.py).
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from leo_cli.network import Network
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.knowledge import Findings, Knowledge
 
-RANDOM_POINTS = 1024
-CORNER_POINTS = 1024
+FEWEST_POINTS, MOST_POINTS = 64, 1024  # random points, and as many corners
+POOL_NUMBERS = 2**23  # numbers in the pool's random points: memory for inputs by the thousand
 MOST_SAMPLES = 20_000  # of the user's samples, spread evenly over the file
 STEPS = 30
 FIRST_STEP, LAST_STEP = 0.5, 0.01  # of the domain's width in each feature
@@ -30,10 +31,12 @@ FIRST_STEP, LAST_STEP = 0.5, 0.01  # of the domain's width in each feature
 def pool(domain: Domain, samples: Floats | None, seed: int) -> Floats:
     """(m, inputs) points of the domain: samples, random points and corners, the same for a seed."""
     rng = np.random.default_rng(seed)
-    parts = [domain.sample(RANDOM_POINTS, rng), domain.corners(CORNER_POINTS, rng)]
+    count = int(np.clip(POOL_NUMBERS // max(domain.inputs, 1), FEWEST_POINTS, MOST_POINTS))
+    parts = [domain.sample(count, rng), domain.corners(count, rng)]
     if samples is not None and len(samples):
         stride = -(-len(samples) // MOST_SAMPLES)
-        parts.insert(0, samples[::stride])
+        chosen = samples[::stride]
+        parts.insert(0, chosen[domain.contains(chosen)])
     return np.vstack(parts)
 
 

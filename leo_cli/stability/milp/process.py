@@ -38,6 +38,13 @@ BOOT = (
 )
 
 
+def require_solver(name: str) -> None:
+    """Raise InputError, which lists what there is, if no solver of this name can be used here."""
+    from leo_cli.stability.milp.solvers import backend  # imports PuLP, which takes its time
+
+    backend(name)
+
+
 class SolverProcess:
     """Answers questions on one model (a `Solver`). Used by one thread at a time.
 

@@ -283,7 +283,9 @@ def _cbc_backend(label: str, kind: Any, always: tuple[str, ...] = (), **where: s
 
 
 def _make_highs(effort: int, seconds: float | None) -> Any:
-    options = {"mip_max_improving_sols": 1} if effort == 0 else {}
+    options: dict[str, float] = {"mip_feasibility_tolerance": 1e-9}
+    if effort == 0:
+        options["mip_max_improving_sols"] = 1
     return Highs(msg=False, timeLimit=seconds, threads=1, **options)
 
 

@@ -38,11 +38,13 @@ SMALLEST_SCALE = 1e-6  # forms are scaled up by no more than this takes
 @dataclass(frozen=True)
 class MilpOptions:
     """solver: "cbc", "highs", or a name that PuLP lists. share: whether a point that is found for
-    one unit answers questions on others (LEO as published asks them all). open: how to reach a
-    solver, for tests."""
+    one unit answers questions on others. every_unit: ask both questions of every unit of a layer,
+    whatever is known already, and share nothing: LEO as published. open: how to reach a solver, for
+    tests."""
 
     solver: str = "cbc"
     share: bool = True
+    every_unit: bool = False
     open: Opener | None = None
 
     def opener(self) -> Opener:
@@ -64,7 +66,7 @@ class UnitDecider:
         self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
     ) -> Iterator[Findings]:
         for k in layers:
-            if knowledge.open(k).any() and not budget.expired():
+            if (knowledge.open(k).any() or self.options.every_unit) and not budget.expired():
                 yield from self._layer(knowledge, k, budget)
 
     def _layer(self, knowledge: Knowledge, k: int, budget: Budget) -> Iterator[Findings]:
@@ -73,7 +75,7 @@ class UnitDecider:
             name = knowledge.network.layers[k].name
             yield Findings(notes=(f"layer {name}: numbers too large for a MILP solver",))
             return
-        units = np.flatnonzero(knowledge.open(k)).tolist()
+        units = np.flatnonzero(knowledge.open(k) | self.options.every_unit).tolist()
         asking = _Asking(encoding, k, budget, self.options)
         try:
             yield from asking.run(units)
@@ -94,7 +96,8 @@ class _Asking:
         self, encoding: Encoding, layer: int, budget: Budget, options: MilpOptions
     ) -> None:
         self._encoding, self._layer, self._budget = encoding, layer, budget
-        self._share, self._open = options.share, options.opener()
+        self._every, self._open = options.every_unit, options.opener()
+        self._share = options.share and not options.every_unit
         self._closing = threading.Event()
         self._local = threading.local()
         self._solvers: list[Solver] = []
@@ -148,8 +151,9 @@ class _Asking:
         claims: list[Claim] = []
         milps = 0
         for above in (True, False):
-            question_open = knowledge.open_above(k) if above else knowledge.open_below(k)
-            if not question_open[unit] or seen.sees(unit, above) or claims or self._stopped():
+            is_open = knowledge.open_above(k) if above else knowledge.open_below(k)
+            known = seen.sees(unit, above) or not is_open[unit]
+            if claims or self._stopped() or (known and not self._every):
                 continue
             reply = self._question(unit, above, end)
             milps += reply.milps
