@@ -13,14 +13,14 @@ PAGES = ("README.md", "docs/cli.md")
 
 
 def commands(page: str) -> list[str]:
-    """Lines of indented or fenced blocks that call leo, comments taken off."""
+    """Lines of indented or fenced blocks that call leo or write its bounds, comments taken off."""
     lines, fenced = [], False
     for line in (ROOT / page).read_text(encoding="utf-8").splitlines():
         if line.startswith("```"):
             fenced = not fenced
         elif fenced or line.startswith("    "):
             text = re.sub(r"\s{2,}# .*$", "", line.strip())
-            if re.search(r"(^|\| )leo ", text):
+            if re.search(r"(^|\| )leo |> bounds.json$", text) and "  " not in text:
                 lines.append(text)
     return lines
 
@@ -36,7 +36,11 @@ def shell(tmp_path):
         (tools / name).chmod(0o755)
 
     def run(line: str) -> subprocess.CompletedProcess:
-        env = {"PATH": f"{tools}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+        env = {
+            "PATH": f"{tools}:/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONIOENCODING": "utf-8",
+        }
         return subprocess.run(
             ["bash", "-o", "pipefail", "-c", line],
             cwd=tmp_path,
@@ -56,6 +60,16 @@ def test_every_command_shown_works(page, shell) -> None:
     for line in shown:
         done = shell(line)
         assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
+
+
+def test_the_figures_of_the_readme_are_reached(shell) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (claimed,) = re.findall(r"^connections .* ([\d.]+)% fewer$", text, re.MULTILINE)
+    line = next(c for c in commands("README.md") if c.startswith("leo compress"))
+    shell('echo \'{"lower": 0, "upper": 1}\' > bounds.json')
+    done = shell(f"{line} | cat")
+    (reached,) = re.findall(r"^connections .* ([\d.]+)% fewer$", done.stdout, re.MULTILINE)
+    assert float(reached) >= float(claimed)
 
 
 @pytest.mark.parametrize("page", [*PAGES, "docs/architecture.md", "sample_models/README.md"])
