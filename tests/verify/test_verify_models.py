@@ -12,6 +12,8 @@ from leo_cli.domain import Domain
 from leo_cli.errors import AnswerNo, InputError
 from leo_cli.onnx_io import Model
 from leo_cli.verify import SearchOptions, VerifyOptions, verify_models
+from leo_cli.verify.compare import verify_subjects
+from leo_cli.verify.subject import subject_of
 
 FEW = VerifyOptions(samples=400)
 
@@ -144,6 +146,16 @@ def test_outputs_of_the_dense_part_are_matched_by_name() -> None:
     moved = edited(second, shift_second_head)
     assert verify_models(first, moved, box(5), deviation, None, FEW).passed
     assert not verify_models(first, moved, box(5), deviation[::-1].copy(), None, FEW).passed
+
+
+def test_the_order_of_the_outputs_does_not_matter() -> None:
+    model = mlp(parameters([5, 12, 3], np.random.default_rng(22)))
+    subject = subject_of(edited(model, lambda proto: two_heads(proto, swapped=False)))
+    network = replace(subject.network, outputs=subject.network.outputs[::-1])
+    other = replace(subject, network=network, observed=subject.observed[::-1])
+    assert subject.observed == ("y", "w")
+    found = verify_subjects(subject, other, box(5), 0.0, None, FEW)
+    assert found.passed, found.failure
 
 
 def shift_second_head(proto: onnx.ModelProto) -> None:
