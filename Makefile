@@ -4,6 +4,7 @@ VENV ?= .venv
 LEO = $(VENV)/bin/leo
 MODEL ?= sample_models/digits
 OUT ?= demo-output
+PYTEST_OPTIONS ?= -n auto
 
 .PHONY: demo test lint samples clean help
 
@@ -26,7 +27,7 @@ lint: $(VENV)/installed-dev
 	$(VENV)/bin/mypy --strict leo_cli
 
 samples: $(VENV)/installed
-	$(VENV)/bin/python -m pip install -q -e '.[samples]' onnxscript
+	$(VENV)/bin/python -m pip install -q -e '.[samples]'
 	$(VENV)/bin/python sample_models/make.py
 
 clean:
