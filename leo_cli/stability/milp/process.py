@@ -30,6 +30,10 @@ TICK = 0.05  # seconds between looks at the stop flag
 GRACE = 1.0  # seconds that a solver gets to notice its own time limit
 START = 120.0  # seconds for starting Python and reading the model
 
+# PuLP splits command lines at spaces, so temporary files have short, relative names
+ENVIRONMENT = {"TMPDIR": ".", "TMP": ".", "TEMP": "."}
+ENVIRONMENT |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 # -I: neither the environment nor the current directory decides what is imported, the parent's path
 # does
 BOOT = (
@@ -88,7 +92,7 @@ class SolverProcess:
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     cwd=self._directory.name,
-                    env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                    env={**os.environ, **ENVIRONMENT},
                     start_new_session=True,
                 )
             except OSError as error:
