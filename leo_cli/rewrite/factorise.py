@@ -8,6 +8,7 @@ every residual goes into a bias, only its variation over the domain counts.
 1. t original rows B of W as a basis, chosen greedily by how much of the weighted M they explain after what the
    chosen ones explain (orthogonal matching pursuit, a pivoted QR with a target; Golub & Van Loan, section 5.4.2). They are
    stored exactly. P_1 = fl(argmin || (P_1 W_B - M) rho ||), rounded.
+   Or, instead, new rows: those of M, for which their readers need no factor but 1.
 2. The residual E = M - P_1 W_B holds the tail of M *and the rounding of P_1*; its leading singular directions become
    s further rows. Their own rounding is relative to E, about 2**-24 of it in float32, hence negligible: precision is bought
    with a unit only where rounding matters (an iterative refinement, with units).
@@ -48,15 +49,19 @@ class Task:
 
 @dataclass(frozen=True)
 class Basis:
-    """t rows of W, and the singular directions of what they leave.
+    """The first rows of Q, and the singular directions of what they leave.
 
-    chosen: (t,) rows of W, ascending. factor: (readers, t) P_1. residual: (readers, d).
-    directions: (min(readers, d), d), the leading one first."""
+    chosen: (t,) rows of W that stay, ascending. rows: (m, inputs) new rows, stored. factor: (readers,
+    t + m). residual: (readers, d). directions: (min(readers, d), d), the leading one first."""
 
     chosen: Ints
+    rows: Floats
     factor: Floats
     residual: Floats
     directions: Floats
+
+    def __len__(self) -> int:
+        return len(self.chosen) + len(self.rows)
 
 
 def prepare(columns: Floats, rows: Floats, weight: Floats, reach: Floats, dtype: str) -> Task:
@@ -102,22 +107,41 @@ def _pivots(target: Floats, rows: Floats) -> Ints:
 def basis(task: Task, count: int) -> Basis:
     """The first `count` pivots, their factor, and the directions of the rest."""
     chosen = np.sort(task.pivots[:count])
-    rows = task.rows[chosen]
-    factor = np.zeros((len(task.target), len(chosen)))
-    if len(chosen):
-        solution = np.linalg.lstsq(rows.T, task.target.T, rcond=None)
+    return _completed(task, chosen, np.zeros((0, len(task.reach))), task.rows[chosen])
+
+
+def reader_basis(task: Task) -> Basis:
+    """New rows: those of M itself, as far as they are independent, so that their readers take them as they
+    are, with the factor 1, which is not rounded."""
+    scaled = task.weight[:, None] * task.target
+    chosen = np.sort(_pivots(scaled, scaled))
+    rows = stored(task.target[chosen] @ task.frame / _positive(task.reach), task.dtype)
+    local = (rows * task.reach) @ task.frame.T
+    return _completed(task, np.zeros(0, dtype=np.int64), rows, local)
+
+
+def _completed(task: Task, chosen: Ints, rows: Floats, local: Floats) -> Basis:
+    """The basis with its factor and residual; `local`: its rows in the coordinates of the task."""
+    factor = np.zeros((len(task.target), len(local)))
+    if len(local):
+        solution = np.linalg.lstsq(local.T, task.target.T, rcond=None)
         factor = stored(np.asarray(solution[0].T), task.dtype)
         factor = np.where(np.isfinite(factor), factor, 0.0)  # then the certificate refuses it
-    residual = task.target - factor @ rows
+    residual = task.target - factor @ local
     directions = np.linalg.svd(task.weight[:, None] * residual, full_matrices=False)[2]
-    return Basis(chosen, factor, residual, np.asarray(directions))
+    return Basis(chosen, rows, factor, residual, np.asarray(directions))
+
+
+def _positive(reach: Floats) -> Floats:
+    """The reach, 1 where it is 0: what is constant has no row to speak of."""
+    return np.where(reach > 0, reach, 1.0)
 
 
 def extension(task: Task, start: Basis, count: int) -> tuple[Floats, Floats]:
     """P_2 (readers, count) and Q_2 (count, inputs) of the `count` leading directions, stored."""
     directions = start.directions[:count]
     left = start.residual @ directions.T
-    right = directions @ task.frame / np.where(task.reach > 0, task.reach, 1.0)
+    right = directions @ task.frame / _positive(task.reach)
     up = np.abs(left).max(axis=0, initial=0.0)
     down = np.abs(right).max(axis=1, initial=0.0)
     # both factors of similar size, by a power of two, which is exact

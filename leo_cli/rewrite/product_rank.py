@@ -22,7 +22,15 @@ import numpy as np
 
 from leo_cli.arrays import Floats
 from leo_cli.rewrite.case import Case, case_of
-from leo_cli.rewrite.factorise import Basis, Task, basis, extension, prepare, starts
+from leo_cli.rewrite.factorise import (
+    Basis,
+    Task,
+    basis,
+    extension,
+    prepare,
+    reader_basis,
+    starts,
+)
 from leo_cli.rewrite.linear_units import Plan, with_linear_units
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
 
@@ -40,14 +48,20 @@ class Search:
 
     def rewrite(self, start: Basis, rank: int) -> Rewrite | None:
         """`rank` units: the basis, the leading directions of its residual, and the constant one."""
-        count = rank - self.constant - len(start.chosen)
-        factor, rows = extension(self.task, start, count)
-        plan = Plan(start.chosen, start.factor, rows, factor, self.constant)
+        factor, rows = extension(self.task, start, rank - self.constant - len(start))
+        kept = len(start.chosen)
+        plan = Plan(
+            start.chosen,
+            start.factor[:, :kept],
+            np.concatenate([start.rows, rows]),
+            np.concatenate([start.factor[:, kept:], factor], axis=1),
+            self.constant,
+        )
         return with_linear_units(self.subject, self.case, plan, NAME)
 
     def fits(self, start: Basis, rank: int) -> bool:
         """Whether that is within the allowance."""
-        key = (NAME, self.case.k, len(start.chosen), rank, self.constant)
+        key = (NAME, self.case.k, len(start.chosen), len(start.rows), rank, self.constant)
 
         def deviation() -> Floats | None:
             step = self.rewrite(start, rank)
@@ -58,7 +72,7 @@ class Search:
 
     def smallest(self, start: Basis, limit: int) -> int | None:
         """The smallest rank up to `limit` within the allowance, by bisection."""
-        low = len(start.chosen) + self.constant
+        low = len(start) + self.constant
         high = min(limit, low + len(start.directions))
         if low > high or not self.fits(start, high):
             return None
@@ -94,10 +108,14 @@ def _factorised(subject: Subject, case: Case) -> Answer:
     best: tuple[Search, Basis, int] | None = None
     if subject.allowance.any():
         limit = len(case.units) - 1
+        # on a tie the first wins: the one with the most original rows
+        bases = [
+            subject.once(("basis", k, count), partial(basis, task, count))
+            for count in reversed(starts(task))
+        ]
+        bases.append(subject.once(("reader basis", k), partial(reader_basis, task)))
         for search in (plain, replace(plain, constant=True)):
-            # on a tie the first wins: the one with the most original rows
-            for count in reversed(starts(task)):
-                start = subject.once(("basis", k, count), partial(basis, task, count))
+            for start in bases:
                 rank = search.smallest(start, limit)
                 if rank is not None:
                     limit, best = rank - 1, (search, start, rank)
