@@ -45,11 +45,14 @@ def measure(
     level: str,
     search: SearchOptions,
 ) -> Measured:
-    """Evaluate natively and in float64, and search for a difference first."""
+    """Evaluate natively and in float64, and search for a difference first. A model against itself
+    is evaluated once."""
     where, float64 = _float64(a, b, shared, domain, points, search)
     names = tuple(dict.fromkeys([*shared.names, *a.graph_outputs]))
-    blocks_a, blocks_b = (_run(subject, names, where.values, level) for subject in (a, b))
-    first, second = stacked(blocks_a), stacked(blocks_b)
+    blocks_a = _run(a, names, where.values, level)
+    blocks_b = blocks_a if b is a else _run(b, names, where.values, level)
+    first = stacked(blocks_a)
+    second = first if b is a else stacked(blocks_b)
     behind = tuple(name for name in a.graph_outputs if name not in shared.names)
     explained, why = None, "their dense parts end in different tensors"
     if shared.whole:
@@ -67,8 +70,8 @@ def _float64(
     a: Subject, b: Subject, shared: SharedPart, domain: Domain, where: Points, search: SearchOptions
 ) -> tuple[Points, Floats]:
     """The points, extended by those of the search, and the float64 differences there."""
-    if not shared.names:
-        return where, np.zeros((len(where), 0))
+    if not shared.names or b is a:
+        return where, np.zeros((len(where), len(shared.first)))
     with np.errstate(over="ignore", invalid="ignore"):
 
         def apart(values: Floats) -> Floats:
