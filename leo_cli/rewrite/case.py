@@ -24,9 +24,9 @@ class Case:
 
     units: A. sources: nodes that the layer reads, in the order of the columns of `rows` (W_A) and of
     `reach` and `magnitude`, half the range and the largest size of these nodes' values. bias: b_A.
-    readers: positions of the layers that read it; `columns` (N), `reader_bias`, `doubt` and `weight` stack
-    their rows in this order. doubt: what inexact coefficients of the model leave open.
-    weight: what the outputs feel of each row, in units of the allowance.
+    readers: positions of the layers that read it; `columns` (N), `reader_bias` and `doubt` stack their
+    rows in this order. doubt: what inexact coefficients of the model leave open.
+    felt: (components, readers) what the outputs feel of each row, in units of the allowance.
     """
 
     k: int
@@ -40,7 +40,7 @@ class Case:
     reach: Floats
     magnitude: Floats
     doubt: Floats
-    weight: Floats
+    felt: Floats
 
 
 def case_of(subject: Subject, k: int) -> Case | str:
@@ -75,7 +75,6 @@ def _case_of(subject: Subject, k: int) -> Case | str:
     into = selections(network, readers)
     felt = sensitivity(subject, into)
     allowed = np.where(subject.allowance > 0, subject.allowance, 1.0)
-    weight = (felt / allowed[:, None]).max(axis=0, initial=0.0)
     return Case(
         k,
         units,
@@ -88,7 +87,7 @@ def _case_of(subject: Subject, k: int) -> Case | str:
         reach,
         magnitude,
         _doubt(subject, k, readers, units, columns),
-        weight,
+        felt / allowed[:, None],
     )
 
 

@@ -15,74 +15,12 @@ rank are kept only where this certificate stays within the allowance. q >= 0 has
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
-
 import numpy as np
 
-from leo_cli.arrays import Floats
 from leo_cli.rewrite.case import Case, case_of
-from leo_cli.rewrite.factorise import (
-    Basis,
-    Task,
-    basis,
-    extension,
-    prepare,
-    reader_basis,
-    starts,
-)
-from leo_cli.rewrite.linear_units import Plan, with_linear_units
-from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
-
-NAME = "product_rank"
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search for the smallest rank works on. constant: see `Plan`."""
-
-    subject: Subject
-    case: Case
-    task: Task
-    constant: bool = False
-
-    def rewrite(self, start: Basis, rank: int) -> Rewrite | None:
-        """`rank` units: the basis, the leading directions of its residual, and the constant one."""
-        factor, rows = extension(self.task, start, rank - self.constant - len(start))
-        kept = len(start.chosen)
-        plan = Plan(
-            start.chosen,
-            start.factor[:, :kept],
-            np.concatenate([start.rows, rows]),
-            np.concatenate([start.factor[:, kept:], factor], axis=1),
-            self.constant,
-        )
-        return with_linear_units(self.subject, self.case, plan, NAME)
-
-    def fits(self, start: Basis, rank: int) -> bool:
-        """Whether that is within the allowance."""
-        key = (NAME, self.case.k, len(start.chosen), len(start.rows), rank, self.constant)
-
-        def deviation() -> Floats | None:
-            step = self.rewrite(start, rank)
-            return None if step is None else step.deviation
-
-        found = self.subject.once(key, deviation)
-        return found is not None and self.subject.allows(found)
-
-    def smallest(self, start: Basis, limit: int) -> int | None:
-        """The smallest rank up to `limit` within the allowance, by bisection."""
-        low = len(start) + self.constant
-        high = min(limit, low + len(start.directions))
-        if low > high or not self.fits(start, high):
-            return None
-        while low < high:
-            rank = (low + high) // 2
-            if self.fits(start, rank):
-                high = rank
-            else:
-                low = rank + 1
-        return high
+from leo_cli.rewrite.factorise import basis
+from leo_cli.rewrite.rank_search import NAME, Choice, rewrite_of, smallest_rank, task_of
+from leo_cli.rewrite.subject import Answer, Refusal, Subject
 
 
 def product_rank(subject: Subject, k: int) -> Answer:
@@ -100,29 +38,13 @@ def product_rank(subject: Subject, k: int) -> Answer:
 
 
 def _factorised(subject: Subject, case: Case) -> Answer:
-    name, k, dtype = subject.network.layers[case.k].name, case.k, subject.network.dtype
-    task = subject.once(
-        ("task", k), lambda: prepare(case.columns, case.rows, case.weight, case.reach, dtype)
-    )
-    plain = Search(subject, case, task)
-    best: tuple[Search, Basis, int] | None = None
+    task = subject.once(("task", case.k), lambda: task_of(subject, case, case.felt.max(axis=0)))
     if subject.allowance.any():
-        limit = len(case.units) - 1
-        # on a tie the first wins: the one with the most original rows
-        bases = [
-            subject.once(("basis", k, count), partial(basis, task, count))
-            for count in reversed(starts(task))
-        ]
-        bases.append(subject.once(("reader basis", k), partial(reader_basis, task)))
-        for search in (plain, replace(plain, constant=True)):
-            for start in bases:
-                rank = search.smallest(start, limit)
-                if rank is not None:
-                    limit, best = rank - 1, (search, start, rank)
+        step = smallest_rank(subject, case, task)
     else:  # only original rows can be exact
         count = min(len(task.pivots), len(case.units) - 1)
-        best = (plain, basis(task, count), count)
-    step = best[0].rewrite(best[1], best[2]) if best else None
+        step = rewrite_of(subject, case, Choice(task, basis(task, count), count))
     if step is None or not subject.allows(step.deviation):
+        name = subject.network.layers[case.k].name
         return Refusal(NAME, name, "no smaller rank keeps the outputs within the allowance")
     return step
