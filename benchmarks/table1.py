@@ -37,9 +37,10 @@ from table1_results import (
     render_markdown,
 )
 
+from leo_cli.candidate import make_candidate
 from leo_cli.errors import VerificationFailed
 from leo_cli.network import Network
-from leo_cli.pipeline import CompressOptions, compress, load, rewrite
+from leo_cli.pipeline import CompressOptions, compress, load
 from leo_cli.rewrite import RewriteOptions
 from leo_cli.rewrite.tolerance import parse_tolerance
 from leo_cli.stability.budget import Budget
@@ -148,7 +149,7 @@ def measure(recipe: Recipe, seed: int, training: Dataset, test: Dataset, folder:
     model_path.write_bytes(model_bytes(trained.model, training, options))
     bounds_path.write_text(bounds_text(training, training.bounds(), 0.0))
     by_default = compress(load(model_path, bounds_path), CompressOptions(), Budget())
-    tolerant = rewrite(by_default.analysis, RewriteOptions(tolerance=parse_tolerance(RELATIVE)))
+    tolerant = make_candidate(by_default.analysis, RewriteOptions(tolerance=parse_tolerance(RELATIVE)))
     if not by_default.verification.passed:
         raise VerificationFailed(f"{recipe}, seed {seed}: {by_default.verification.failure}")
     network = by_default.analysis.problem.model.network
