@@ -149,7 +149,9 @@ def measure(recipe: Recipe, seed: int, training: Dataset, test: Dataset, folder:
     model_path.write_bytes(model_bytes(trained.model, training, options))
     bounds_path.write_text(bounds_text(training, training.bounds(), 0.0))
     by_default = compress(load(model_path, bounds_path), CompressOptions(), Budget())
-    tolerant = make_candidate(by_default.analysis, RewriteOptions(tolerance=parse_tolerance(RELATIVE)))
+    tolerant = make_candidate(
+        by_default.analysis, RewriteOptions(tolerance=parse_tolerance(RELATIVE))
+    )
     if not by_default.verification.passed:
         raise VerificationFailed(f"{recipe}, seed {seed}: {by_default.verification.failure}")
     network = by_default.analysis.problem.model.network
