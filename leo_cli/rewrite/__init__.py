@@ -1,4 +1,5 @@
-"""Transformations of networks that keep what they compute on the domain, up to a proved deviation."""
+"""Transformations of networks that keep what they compute on the domain, up to a proved
+deviation."""
 
 from leo_cli.rewrite.passes import REWRITES, RewriteOptions, Shrunk, shrink
 from leo_cli.rewrite.subject import Refusal, Rewrite

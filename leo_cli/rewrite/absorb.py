@@ -1,8 +1,8 @@
 """Move constants into biases: the part of many rewrites where a stored number is rounded.
 
-A layer that is to read  V v  (V: (width, n) coefficients, v: (n,) constants) instead of units gets the bias
-b' = fl(b + V v), the nearest stored number. The residual b' - b - V v is known up to float64 rounding
-(rewrite/arithmetic.py), and 0 where the sum is representable.
+A layer that is to read  V v  (V: (width, n) coefficients, v: (n,) constants) instead of units gets
+the bias b' = fl(b + V v), the nearest stored number. The residual b' - b - V v is known up to
+float64 rounding (rewrite/arithmetic.py), and 0 where the sum is representable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from leo_cli.rewrite.arithmetic import product, stored
 
 @dataclass(frozen=True)
 class Absorbed:
-    """bias: (width,) stored numbers. residual, radius: (width,), bias - (old bias + V v) = residual +- radius."""
+    """bias: (width,) stored numbers. residual, radius: (width,), bias - (old bias + V v) = residual
+    +- radius."""
 
     bias: Floats
     residual: Floats

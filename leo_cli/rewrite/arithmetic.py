@@ -1,10 +1,10 @@
 """Numbers as they are stored, and products with a proved error.
 
-A float64 product A B of matrices is exact where no rounding can happen: all entries of A are multiples of
-a power of two a, those of B of b, so all partial sums are multiples of a b, and none exceeds 2**53 a b. Otherwise
-the error of entry (i, j) is at most gamma_n (|A| |B|)_ij (rounding.gamma) plus what underflow adds.
-Exactness matters: small integers and dyadic fractions, duplicates and planted structure give rewrites
-with deviation 0, which `--tolerance 0` allows.
+A float64 product A B of matrices is exact where no rounding can happen: all entries of A are
+multiples of a power of two a, those of B of b, so all partial sums are multiples of a b, and none
+exceeds 2**53 a b. Otherwise the error of entry (i, j) is at most gamma_n (|A| |B|)_ij
+(rounding.gamma) plus what underflow adds. Exactness matters: small integers and dyadic fractions,
+duplicates and planted structure give rewrites with deviation 0, which `--tolerance 0` allows.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def is_exact_product(a: Floats, b: Floats) -> bool:
 
 
 def product(a: Floats, b: Floats, magnitude: Floats) -> tuple[Floats, Floats]:
-    """a @ b: (m, n), and (m,) a bound on |(computed - real product) h| for every |h| <= magnitude: (n,)."""
+    """a @ b: (m, n), and (m,) a bound on |(computed - real product) h| for every |h| <= magnitude:
+    (n,)."""
     value = a @ b
     if is_exact_product(a, b):
         return value, np.zeros(len(a))

@@ -1,9 +1,10 @@
 """How large the outputs get: lower bounds of max |output| over D, each attained at a point of D.
 
-Candidates are samples and corners of D and the points given; from the best of each component a search walks uphill towards the
-corner of D that the gradient points to, in all features at first, then in random parts of them (the output is
-piecewise linear, so its maxima over a box are mostly at corners). At the best points found the network is
-evaluated with the a-priori error of that evaluation (rounding.gamma) subtracted.
+Candidates are samples and corners of D and the points given; from the best of each component a
+search walks uphill towards the corner of D that the gradient points to, in all features at first,
+then in random parts of them (the output is piecewise linear, so its maxima over a box are mostly at
+corners). At the best points found the network is evaluated with the a-priori error of that
+evaluation (rounding.gamma) subtracted.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _COMPONENTS = 64  # with more components than this, fewer points for each
 def attained_magnitude(
     network: Network, domain: Domain, points: Floats | None = None, seed: int = 0
 ) -> Floats:
-    """(components,) lower bounds of the largest |output| over D. points: (m, inputs) known points of D."""
+    """(components,) lower bounds of the largest |output| over D. points: (m, inputs) known points
+    of D."""
     rng = np.random.default_rng(seed)
     count = int(np.clip(_NUMBERS // max(domain.inputs, 1), 64, _SAMPLES))
     starts = [] if points is None or len(points) == 0 else [points[:count]]
@@ -56,7 +58,8 @@ def attained_magnitude(
 
 
 def _best(values: Floats, count: int) -> tuple[Ints, Ints, Floats]:
-    """The rows of the `count` largest and smallest values of each component, their component and sign."""
+    """The rows of the `count` largest and smallest values of each component, their component and
+    sign."""
     components = values.shape[1]
     order = np.concatenate([np.argsort(-side * values, axis=0)[:count] for side in (1, -1)])
     owner = np.tile(np.arange(components), len(order))
@@ -90,7 +93,8 @@ def _climb(
 
 
 def certain_magnitude(network: Network, x: Floats) -> Floats:
-    """(n, components) lower bounds of |output| at x: the float64 value less its evaluation's error."""
+    """(n, components) lower bounds of |output| at x: the float64 value less its evaluation's
+    error."""
     values: list[Floats] = [x]
     errors: list[Floats] = [np.zeros_like(x)]
     for layer in network.layers:

@@ -1,7 +1,8 @@
 """Proved bounds of the rewritten network, from those of the network before the step.
 
-Rows that stay keep their bounds, widened by what the step moves them (rewrite/deviation.py); rows that are new
-are bounded by interval arithmetic and, where that does not settle the sign, by backward linear bounds.
+Rows that stay keep their bounds, widened by what the step moves them (rewrite/deviation.py); rows
+that are new are bounded by interval arithmetic and, where that does not settle the sign, by
+backward linear bounds.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def widened(subject: Subject, moved: Effect) -> tuple[Bounds, Bounds]:
 
 
 def layer_bounds(subject: Subject, layer: Layer, rows: Ints | None = None) -> tuple[Floats, Floats]:
-    """(lower, upper) of some rows of a layer over nodes of the subject's network: interval, then linear."""
+    """(lower, upper) of some rows of a layer over nodes of the subject's network: interval, then
+    linear."""
     layer = layer if rows is None else take_rows(layer, rows)
     nodes = 1 + max((t.source for t in layer.terms), default=0)
     low, high = layer_interval(layer, subject.domain, subject.boxes(nodes))

@@ -1,7 +1,8 @@
 """The matrices that rewrites of active units share: what a layer passes on, and who reads it.
 
-For the units A of layer k that pass z on unchanged, z_A = W_A h' + b_A with h' the values of all nodes that the
-layer reads, side by side. N stacks the columns A of all layers that read it. Only N W_A and N b_A matter.
+For the units A of layer k that pass z on unchanged, z_A = W_A h' + b_A with h' the values of all
+nodes that the layer reads, side by side. N stacks the columns A of all layers that read it. Only N
+W_A and N b_A matter.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from leo_cli.rewrite.surgery import concatenated, dense
 class Case:
     """What the rewrite of a layer works on.
 
-    units: A. sources: nodes that the layer reads, in the order of the columns of `rows` (W_A) and of
+    units: A. sources: nodes that the layer reads, in the order of the columns of `rows` (W_A),
     `reach` and `magnitude`, half the range and the largest size of these nodes' values. bias: b_A.
-    readers: positions of the layers that read it; `columns` (N), `reader_bias` and `doubt` stack their
-    rows in this order. doubt: what inexact coefficients of the model leave open.
+    readers: positions of the layers that read it; `columns` (N), `reader_bias` and `doubt` stack
+    their rows in this order. doubt: what inexact coefficients of the model leave open.
     felt: (components, readers) what the outputs feel of each row, in units of the allowance.
     """
 
@@ -51,12 +52,17 @@ def case_of(subject: Subject, k: int) -> Case | str:
 def _case_of(subject: Subject, k: int) -> Case | str:
     network, layer = subject.network, subject.network.layers[k]
     readers = network.consumers(k + 1)
-    obstacle = subject.obstacle(k)
+    obstacle = subject.obstacle(k, exact_readers=False)
     if obstacle is not None:
         return obstacle
+    changed = [c for c in readers if subject.is_computed(c)]
+    if any(len(network.layers[c].terms) > 1 for c in changed):
+        return "an operator, no stored numbers, gives a reader the coefficients of another node"
     units = indices(subject.active(k))
     if len(units) == 0:
         return "no unit is proved active"
+    if changed and len(units) < layer.width:
+        return "an operator, no stored numbers, gives a reader the coefficients of other units"
     sources = tuple(term.source for term in layer.terms)
     boxes = [subject.box(node) for node in sources]
     low = np.concatenate([np.zeros(0), *(box[0] for box in boxes)])
@@ -104,7 +110,8 @@ def selections(network: Network, readers: tuple[int, ...]) -> dict[int, Floats]:
 def _doubt(
     subject: Subject, k: int, readers: tuple[int, ...], units: Ints, columns: Floats
 ) -> Floats:
-    """(readers,) how far inexact coefficients of layer k and of its readers can move what is rewritten."""
+    """(readers,) how far inexact coefficients of layer k and of its readers can move what is
+    rewritten."""
     network, layer = subject.network, subject.network.layers[k]
     own = np.zeros(len(units)) if layer.bias_error is None else layer.bias_error[units]
     if layer.weight_error:
@@ -118,8 +125,12 @@ def _doubt(
         [np.full(network.layers[c].width, network.layers[c].weight_error) for c in readers]
     )
     values = np.abs(columns) @ subject.magnitude(k + 1)[units]
-    # doubled for the kept basis rows, whose factor carries the same doubt once more
-    return np.asarray(4.0 * (np.abs(columns) @ own + error * values))
+    biases = [np.zeros(0)]
+    for c in readers:
+        reader = network.layers[c]
+        biases.append(np.zeros(reader.width) if reader.bias_error is None else reader.bias_error)
+    # doubled: float sums of non-negative numbers, and errors relative to either of two numbers
+    return np.asarray(2.0 * (np.abs(columns) @ own + error * values + np.concatenate(biases)))
 
 
 def by_source(subject: Subject, case: Case, matrix: Floats) -> dict[int, Floats]:

@@ -1,6 +1,7 @@
 """Add columns of the readers of a layer to one another: what merging parallel units does to them.
 
-new[:, j] = fl(old[:, j] + sum over pairs (i, j) of c_i old[:, i]); the residual times h_j is the rounding of the merge.
+new[:, j] = fl(old[:, j] + sum over pairs (i, j) of c_i old[:, i]); the residual times h_j is the
+rounding of the merge.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Sums:
 
 
 def add_columns(subject: Subject, k: int, pairs: Pairs) -> Sums:
-    """The readers of layer k with `factor` times the columns `gone` added to the columns `stays`."""
+    """The readers of layer k with `factor` times the columns `gone` added to the columns
+    `stays`."""
     network, width = subject.network, subject.network.layers[k].width
     old = np.concatenate(
         [
@@ -52,24 +54,7 @@ def add_columns(subject: Subject, k: int, pairs: Pairs) -> Sums:
         np.concatenate([identity, identity, spread]),
         subject.magnitude(k + 1),
     )
-    return Sums(old, new, residual, error + _doubt(subject, k, old, pairs))
-
-
-def _doubt(subject: Subject, k: int, old: Floats, pairs: Pairs) -> Floats:
-    """(readers,) what inexact coefficients of the readers leave open."""
-    network = subject.network
-    error = np.concatenate(
-        [np.zeros(0)]
-        + [
-            np.full(network.layers[c].width, network.layers[c].weight_error)
-            for c in network.consumers(k + 1)
-        ]
-    )
-    size = subject.magnitude(k + 1)
-    moved = np.abs(old[:, pairs.gone]) @ (
-        size[pairs.gone] + np.abs(pairs.factor) * size[pairs.stays]
-    )
-    return np.asarray(2.0 * error * (moved + np.abs(old[:, pairs.stays]) @ size[pairs.stays]))
+    return Sums(old, new, residual, error)
 
 
 def with_columns(network: Network, k: int, coefficients: Floats) -> dict[int, Layer]:

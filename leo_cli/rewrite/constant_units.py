@@ -1,9 +1,10 @@
 """Units that are constant: rows of zeros, and rows that read only what the domain fixes.
 
-A unit with W_j = 0 has h_j = max(b_j, 0) (b_j in a layer without a ReLU) for every input; one with equal proved bounds
-l_j = u_j has that value on D. Its readers take h_j W_next[:, j] into their bias. Exact where the new biases
-are representable; else the rounding, carried through to the outputs, is the deviation (rewrite/constants.py).
-Units are taken together, or where that exceeds the allowance one by one.
+A unit with W_j = 0 has h_j = max(b_j, 0) (b_j in a layer without a ReLU) for every input; one with
+equal proved bounds l_j = u_j has that value on D. Its readers take h_j W_next[:, j] into their
+bias. Exact where the new biases are representable; else the rounding, carried through to the
+outputs, is the deviation (rewrite/constants.py). Units are taken together, or where that exceeds
+the allowance one by one.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def replace_by_constants(
 ) -> Rewrite | None:
     """Layer k without `units`, which its readers take for `values`.
 
-    values, radius: (len(units),); |h_j - v_j| <= radius_j on D. None if a new bias is not finite. No reader
-    reads the layer twice (`Subject.obstacle`).
+    values, radius: (len(units),); |h_j - v_j| <= radius_j on D. None if a new bias is not finite.
+    No reader reads the layer twice (`Subject.obstacle`).
     """
     network = subject.network
     changed: dict[int, Layer] = {}
@@ -76,7 +76,8 @@ def replace_by_constants(
 
 
 def middle(low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """A number between, and a bound on the distance to both ends; the number itself where they are equal."""
+    """A number between, and a bound on the distance to both ends; the number itself where they are
+    equal."""
     value = np.where(low == high, low, 0.5 * low + 0.5 * high)
     radius = np.maximum(high - value, value - low)
     return value, np.where(low == high, 0.0, np.nextafter(radius, np.inf))

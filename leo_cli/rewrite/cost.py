@@ -1,11 +1,11 @@
 """What a network costs, so that a rewrite is applied only where it makes the network cheaper.
 
-`connections` (default): the papers' measure, the number of stored matrix entries. `units`: hidden ReLU units.
-`parameters`: connections and biases. `latency`: an estimate for a single row, in units of one
-connection: a product with a matrix streams its entries from memory, and every operator costs a fixed
-time before it does anything. Measured with onnxruntime on one core (batch 1): a small operator takes about as long as
-2,000 entries of a matrix product. Ties are broken by the other measures, so that equal connections with
-fewer units count as cheaper.
+`connections` (default): the papers' measure, the number of stored matrix entries. `units`: hidden
+ReLU units. `parameters`: connections and biases. `latency`: an estimate for a single row, in units
+of one connection: a product with a matrix streams its entries from memory, and every operator costs
+a fixed time before it does anything. Measured with onnxruntime on one core (batch 1): a small
+operator takes about as long as 2,000 entries of a matrix product. Ties are broken by the other
+measures, so that equal connections with fewer units count as cheaper.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Cost:
         return (float(by_name[self.minimize]), *map(float, rest))
 
     def cheaper(self, candidate: Network, current: Network) -> bool:
-        """Whether the candidate costs less, without more connections and without a larger latency estimate.
+        """Whether the candidate costs less, without more connections and without a larger latency
+        estimate.
 
         So no rewrite makes the file larger, and none buys a few connections with another operator.
         """

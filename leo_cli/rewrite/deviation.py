@@ -1,21 +1,24 @@
-"""What a change of pre-activations does to everything behind it: the certificate of every inexact rewrite.
+"""What a change of pre-activations does to everything behind it: the certificate of all rewrites.
 
-A rewrite changes the pre-activations of some layers c by S_c eps(x), where eps is a vector of m numbers of which
-it knows, for all x in D,
+A rewrite changes the pre-activations of some layers c by S_c eps(x), where eps is a vector of m
+numbers of which it knows, for all x in D,
     eps(x) = sum over nodes s of E_s h_s(x) + e + r(x),     |r(x)| <= radius,
-with h_s nodes in front of the change (so they are the same before and after). Then for every layer k behind it
+with h_s nodes in front of the change, so that they are the same before and after. Then for every
+layer k behind it
     z_k(after) - z_k(before) = J_k(x) eps(x)
-for a matrix J_k(x) in an interval matrix C_k +- R_k that is found going forward:
-    affine part:  J_k = S_k + sum over terms W_t J_source      (signed sums; only then absolute values)
-    ReLU:         max(z + d, 0) - max(z, 0) = lambda d with lambda in [0, 1] by monotonicity and Lipschitz
-                  continuity; lambda = 1 if z >= 0 and z + d >= 0 on all of D, 0 if both are <= 0,
-so that an unstable row of J becomes its hull with 0. The verified bounds of z, widened by the bounds of d found on
-the way, decide which case holds: nothing is assumed of the rewritten network. At each layer
+for a matrix J_k(x) in an interval matrix C_k +- R_k that is found going forward.
+Affine part: J_k = S_k + sum over terms W_t J_source; signed sums, absolute values come after them.
+ReLU: max(z + d, 0) - max(z, 0) = lambda d with lambda in [0, 1], by monotonicity and Lipschitz
+continuity; lambda = 1 if z >= 0 and z + d >= 0 on all of D, 0 if both are <= 0 on all of D; so an
+unstable row of J becomes its hull with 0. The verified bounds of z, widened by the bounds of d that
+were found on the way, decide which case holds: nothing is assumed of the rewritten network.
+At each layer
     |J eps| <= max |C E h + C e| + |C| radius + R max |E h + e + r|
-where the first term combines signed coefficients before it takes a maximum over D (or over proved boxes of h).
-Clarke's generalized Jacobian with interval enclosures; compare Neumaier, Interval Methods for Systems of
-Equations (1990), section 3. All sums are rounded outward: the error of a computed C goes into R, that of
-C E into the bound.
+where the first term combines signed coefficients before its maximum over D (or over proved boxes
+of h) is taken. These are Clarke's generalized Jacobians in interval enclosures; compare Neumaier,
+Interval Methods for Systems of Equations (1990), section 3.
+
+All sums are rounded outward: the error of a computed C goes into R, that of C E into the bound.
 """
 
 from __future__ import annotations
@@ -103,7 +106,8 @@ def effect(subject: Subject, change: Perturbation) -> Effect:
 
 
 def sensitivity(subject: Subject, into: Mapping[int, Floats]) -> Floats:
-    """(components, m) how much the outputs can feel of each number of a small eps: |C| + R of the outputs.
+    """(components, m) how much the outputs can feel of each number of a small eps: |C| + R of the
+    outputs.
 
     With the phases as they are before the change, so an estimate for search, not a bound.
     """
@@ -195,7 +199,8 @@ def _change(
 
 
 def _meet(rows: Floats, values: Floats) -> Bools:
-    """(n,) whether a number that is not 0 is multiplied by one that is not 0 (also where that underflows)."""
+    """(n,) whether a number that is not 0 is multiplied by one that is not 0 (also where that
+    underflows)."""
     return np.asarray((rows != 0).astype(np.float64) @ (values != 0).astype(np.float64) > 0)
 
 
@@ -223,7 +228,7 @@ def _range(subject: Subject, change: Perturbation, rows: Floats) -> tuple[Floats
     if not _selects(rows):  # a selection of rows is computed without rounding
         spread = spread + gamma(size + 4) * (np.abs(rows) @ magnitude)
         moves |= _meet(rows, known.astype(np.float64))
-    # the sum above is itself rounded; underflow of a product costs one SMALLEST for each input of each term
+    # the sum above is itself rounded; underflow costs one SMALLEST for each product
     inputs = 2 + sum(
         matrix.shape[1] * (1 + subject.magnitude(n).max(initial=0.0))
         for n, matrix in change.maps.items()

@@ -1,9 +1,10 @@
 """Let the readers of a layer read its sources instead: the common part of folding and bypassing.
 
-For units A of layer k that pass on z unchanged (stably active, or a layer without a ReLU), the readers see
-N (W_A h' + b_A): with M = fl(N W_A) as coefficients of the sources and the bias b_next + N b_A they need no
-unit. Inexact by the rounding of M and of the bias; the residual  (M - N W_A) h' + e  is what rewrite/deviation.py
-carries to the outputs. A reader that reads a source already gets the sum of both matrices as coefficients.
+For units A of layer k that pass on z unchanged (stably active, or a layer without a ReLU), the
+readers see N (W_A h' + b_A): with M = fl(N W_A) as coefficients of the sources and the bias b_next
++ N b_A they need no unit. Inexact by the rounding of M and of the bias; the residual  (M - N W_A)
+h' + e  is what rewrite/deviation.py carries to the outputs. A reader that reads a source already
+gets the sum of both matrices as coefficients.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ from leo_cli.rewrite.surgery import (
 
 
 def read_through(subject: Subject, case: Case, name: str) -> Answer:
-    """The network in which the readers of the case's layer read the sources of its units A, whatever the allowance."""
+    """The network in which the readers of the case's layer read the sources of its units A,
+    whatever the allowance."""
     network, k = subject.network, case.k
     layer = network.layers[k]
     known = _present(network, case)
     # new coefficients = known + N W_A, as one product so that its error is known
     count = len(case.columns)
-    moves = np.any(case.columns != 0, axis=1)
+    # rows that get new numbers: those that read A, and all of a reader that an operator computed
+    widths = [network.layers[c].width for c in case.readers]
+    computed = np.repeat([subject.is_computed(c) for c in case.readers], widths)
+    moves = np.any(case.columns != 0, axis=1) | computed
     left = np.concatenate([np.eye(count), case.columns], axis=1)
     right = np.concatenate([known, case.rows])
     exact = left @ right
@@ -104,7 +109,14 @@ def _joined(network: Network, case: Case, matrix: Floats, bias: Floats) -> Netwo
             if block.any():
                 terms.append(Term(source, compact(block)))
             column += width
-        changed[c] = replace(reader, terms=tuple(terms), bias=bias[row : row + reader.width])
+        # coefficients that an operator computed are all replaced by stored numbers (case_of)
+        changed[c] = replace(
+            reader,
+            terms=tuple(terms),
+            bias=bias[row : row + reader.width],
+            weight_error=0.0,
+            bias_error=None,
+        )
         row += reader.width
     return replace_layers(network, changed)
 

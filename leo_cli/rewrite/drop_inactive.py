@@ -1,9 +1,10 @@
 """Delete units that are stably inactive (LEO, arXiv 2001.00218, section 4.1).
 
-If max over D of z_j <= 0 then h_j = max(z_j, 0) = 0 on D, so nobody sees the row W_j, b_j, and nobody's result
-changes when column j goes from every layer that reads the unit. Exact: deviation 0 in every arithmetic that adds 0
-exactly. If all units of a layer go, its readers are left with what else they read, in the extreme with their
-bias: a constant network. Units of an output node stay, since their number is part of the interface.
+If max over D of z_j <= 0 then h_j = max(z_j, 0) = 0 on D, so nobody sees the row W_j, b_j, and
+nobody's result changes when column j goes from every layer that reads the unit. Exact: deviation 0
+in every arithmetic that adds 0 exactly. If all units of a layer go, its readers are left with what
+else they read, in the extreme with their bias: a constant network. Units of an output node stay,
+since their number is part of the interface.
 """
 
 from __future__ import annotations

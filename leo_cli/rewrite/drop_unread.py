@@ -1,8 +1,9 @@
-"""Delete what nobody reads: units whose outgoing columns are all zero, blocks of zeros, unread layers.
+"""Delete what nobody reads: units whose outgoing columns are all zero, blocks of zeros, unread
+layers.
 
-sum_j W_next[:, j] h_j does not depend on h_j where W_next[:, j] = 0 in every layer that reads it, and a term
-whose matrix is zero adds nothing. Exact, whatever the domain: deviation 0. Holds for layers with and without a
-ReLU (dead rows of a normalisation); output nodes keep their units.
+sum_j W_next[:, j] h_j does not depend on h_j where W_next[:, j] = 0 in every layer that reads it,
+and a term whose matrix is zero adds nothing. Exact, whatever the domain: deviation 0. Holds for
+layers with and without a ReLU (dead rows of a normalisation); output nodes keep their units.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ NAME = "drop_unread"
 
 
 def drop_unread(subject: Subject, k: int) -> Answer:
-    """Layer k without terms of zeros and, unless it is an output, without units that nobody reads."""
+    """Layer k without terms of zeros and, unless it is an output, without units that nobody
+    reads."""
     layer = subject.network.layers[k]
     terms = tuple(
         t for t in layer.terms if (t.map.magnitude().apply(np.ones(t.map.in_features))).any()

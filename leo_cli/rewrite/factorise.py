@@ -1,17 +1,19 @@
 """Low-rank factors of a product, in stored numbers, for the product rank.
 
-Given M = N W (rows of W: what units pass on; N: what their readers make of it) find P Q close to M over the
-domain, with few columns in P, all entries numbers of the stored type. "Close" is measured with weights: row i of the
-residual counts w_i (what the outputs feel of reader i), column n counts rho_n (half the range of input n): the centre of
-every residual goes into a bias, only its variation over the domain counts.
+Given M = N W (rows of W: what units pass on; N: what their readers make of it) find P Q close to M
+over the domain, with few columns in P, all entries numbers of the stored type. "Close" is measured
+with weights: row i of the residual counts w_i (what the outputs feel of reader i), column n counts
+rho_n (half the range of input n): the centre of every residual goes into a bias, only its
+variation over the domain counts.
 
-1. t original rows B of W as a basis, chosen greedily by how much of the weighted M they explain after what the
-   chosen ones explain (orthogonal matching pursuit, a pivoted QR with a target; Golub & Van Loan, section 5.4.2). They are
-   stored exactly. P_1 = fl(argmin || (P_1 W_B - M) rho ||), rounded.
-   Or, instead, new rows: those of M, for which their readers need no factor but 1.
-2. The residual E = M - P_1 W_B holds the tail of M *and the rounding of P_1*; its leading singular directions become
-   s further rows. Their own rounding is relative to E, about 2**-24 of it in float32, hence negligible: precision is bought
-   with a unit only where rounding matters (an iterative refinement, with units).
+1. Begin with t original rows B of W, chosen greedily by how much of the weighted M they explain
+   beyond what the chosen ones do (orthogonal matching pursuit, a pivoted QR with a target; Golub &
+   Van Loan, section 5.4.2). They are stored exactly; P_1 = fl(argmin || (P_1 W_B - M) rho ||).
+   Or begin with new rows: those of M, for which their readers need no factor but 1.
+2. The residual E = M - P_1 Q_1 holds the tail of M *and the rounding of P_1*. Its leading singular
+   directions become s further rows. Their own rounding is relative to E, in float32 about 2**-24 of
+   it, hence negligible: precision is bought with a unit where rounding matters, and only there
+   (iterative refinement, with units).
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ _INDEPENDENT = (
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be factorised, in coordinates: rows of W, times the reach, are `rows` (units, d) in the
-    orthonormal `frame` (d, inputs), d = min(units, inputs). target: (readers, d) M in the same coordinates.
+    """What is to be factorised, in coordinates: rows of W, times the reach, are `rows` (units, d)
+    in the orthonormal `frame` (d, inputs), d = min(units, inputs). target: (readers, d) M in the
+    same coordinates.
 
-    weight: (readers,) w. reach: (inputs,) rho. pivots: the order in which rows enter the basis, best
-    first. singular: the weighted singular values of the target.
+    weight: (readers,) w. reach: (inputs,) rho. pivots: the order in which rows enter the basis,
+    best first. singular: the weighted singular values of the target.
     """
 
     target: Floats
@@ -51,8 +54,9 @@ class Task:
 class Basis:
     """The first rows of Q, and the singular directions of what they leave.
 
-    chosen: (t,) rows of W that stay, ascending. rows: (m, inputs) new rows, stored. factor: (readers,
-    t + m). residual: (readers, d). directions: (min(readers, d), d), the leading one first."""
+    chosen: (t,) rows of W that stay, ascending. rows: (m, inputs) new rows, stored. factor:
+    (readers, t + m). residual: (readers, d). directions: (min(readers, d), d), the leading one
+    first."""
 
     chosen: Ints
     rows: Floats
@@ -111,8 +115,8 @@ def basis(task: Task, count: int) -> Basis:
 
 
 def reader_basis(task: Task) -> Basis:
-    """New rows: those of M itself, as far as they are independent, so that their readers take them as they
-    are, with the factor 1, which is not rounded."""
+    """New rows: those of M itself, as far as they are independent, so that their readers take them
+    as they are, with the factor 1, which is not rounded."""
     scaled = task.weight[:, None] * task.target
     chosen = np.sort(_pivots(scaled, scaled))
     rows = stored(task.target[chosen] @ task.frame / _positive(task.reach), task.dtype)
@@ -156,7 +160,8 @@ def extension(task: Task, start: Basis, count: int) -> tuple[Floats, Floats]:
 
 
 def starts(task: Task) -> tuple[int, ...]:
-    """Numbers of original rows worth trying: as many as there are singular values above each power of 16."""
+    """Numbers of original rows worth trying: as many as there are singular values above each power
+    of 16."""
     top = min(len(task.pivots), len(task.singular))
     if top == 0:
         return (0,)

@@ -1,13 +1,16 @@
 """Folding: layers that pass on z unchanged, in whole or in part, become part of their readers.
 
-fold_stable (LEO, arXiv 2001.00218, section 4.3): all units of a ReLU layer are stable. Inactive units are gone, so with
-all others active the layer is affine on D and its readers get N W as coefficients of its sources, b_next + N b as bias.
-fold_linear: the same for a layer without a ReLU (chains of linear layers, BatchNormalization), for any domain.
-bypass: only some units are active; they get a direct path to the readers, the unstable units stay.
+fold_stable (LEO, arXiv 2001.00218, section 4.3): all units of a ReLU layer are stable. Inactive
+    units are gone; with all others active the layer is affine on D, and its readers get N W as
+    coefficients of its sources and b_next + N b as bias.
+fold_linear: the same for a layer without a ReLU (chains of linear layers, BatchNormalization), for
+    any domain.
+bypass: only some units are active; they get a direct path to the readers, the others stay.
 
-Each is applied only where it makes the network cheaper: 784-5-100 would grow from 4,420 to 78,400 connections. With r
-units in place of the active ones (product_rank) the cost is r (inputs + readers), with a direct path inputs x readers:
-the path pays for r > inputs readers / (inputs + readers). rewrite/direct.py has the algebra and the deviation.
+Each is applied only where it makes the network cheaper: 784-5-100 would grow from 4,420 to 78,400
+connections. With r units in place of the active ones (product_rank) the cost is
+r (inputs + readers), with a direct path inputs x readers: the path pays for
+r > inputs readers / (inputs + readers). rewrite/direct.py has the algebra and the deviation.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Put linear units in place of active ones: the step that product_rank and merge_dependent share.
 
-Given factors P Q of N W_A (rewrite/product_rank.py), build the network and certify it. Rows of W_A that stay in Q keep
-their bias, they are active already; a new row gets the shift c = -min q + slack, as a stored number, so that
-q + c > 0 on D for the weights as stored and over the proved ranges of what it reads. The slack, 2**-10 of the
-range of q, keeps small changes in front of the layer from undoing it.
+Given factors P Q of N W_A (rewrite/product_rank.py), build the network and certify it. Rows of W_A
+that stay in Q keep their bias, they are active already; a new row gets the shift c = -min q +
+slack, as a stored number, so that q + c > 0 on D for the weights as stored and over the proved
+ranges of what it reads. The slack, 2**-10 of the range of q, keeps small changes in front of the
+layer from undoing it.
 
-Where the rounding of the readers' biases is felt too much, a unit that is constantly 1 (row 0, bias 1) carries the rest
-b - fl(b) as its column: biases of twice the precision, for the price of a unit.
+Where the rounding of the readers' biases is felt too much, a unit that is constantly 1 (row 0, bias
+1) carries the rest b - fl(b) as its column: biases of twice the precision, for the price of a unit.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ SLACK = 2.0**-10
 
 @dataclass(frozen=True)
 class Plan:
-    """Factors of the product. kept: original rows that stay (indices into the case's units), kept_factor:
-    (readers, kept). new_rows: (new, inputs), new_factor: (readers, new).
-    constant: whether a further unit, constantly 1, carries what rounding takes from the readers' biases."""
+    """Factors of the product. kept: original rows that stay (indices into the case's units),
+    kept_factor: (readers, kept). new_rows: (new, inputs), new_factor: (readers, new). constant:
+    whether a further unit, constantly 1, carries what rounding takes from the readers' biases."""
 
     kept: Ints
     kept_factor: Floats
@@ -63,7 +64,8 @@ class _Units:
 
 
 def with_linear_units(subject: Subject, case: Case, plan: Plan, name: str) -> Rewrite | None:
-    """The rewritten network and its deviation, whatever the allowance; None if a number is not finite."""
+    """The rewritten network and its deviation, whatever the allowance; None if a number is not
+    finite."""
     network, k = subject.network, case.k
     layer = network.layers[k]
     factor = np.concatenate([plan.kept_factor, plan.new_factor], axis=1)
@@ -121,7 +123,8 @@ def _units(subject: Subject, case: Case, plan: Plan, center: Floats) -> _Units:
 
 
 def lifted(bias: Floats, low: Floats, high: Floats, dtype: str) -> Floats:
-    """A stored bias with which pre-activations of the range [low, high] become positive, with slack."""
+    """A stored bias with which pre-activations of the range [low, high] become positive, with
+    slack."""
     wanted = bias - low + SLACK * (high - low)
     found = stored(wanted, dtype)
     typed = found.astype(dtype)

@@ -1,13 +1,16 @@
-"""Merge active units whose rows depend linearly on other active rows (LEO, arXiv 2001.00218, section 4.2).
+"""Merge active units whose rows depend linearly on other active rows (LEO, arXiv 2001.00218,
+section 4.2).
 
-If W_i = sum_j a_ij W_j for active units i of R and j of B, then h_i = sum_j a_ij h_j + b_i - sum_j a_ij b_j on D:
-with A = B u R and W_R = T W_B, delete R and set N_B += N_R T, b_next += N_R (b_R - T b_B). This is the product rank
-(rewrite/product_rank.py) seen without the readers: Q = W_B, and r = rank(W_A).
+If W_i = sum_j a_ij W_j for active units i of R and j of B, then h_i = sum_j a_ij h_j + b_i - sum_j
+a_ij b_j on D: with A = B u R and W_R = T W_B, delete R and set N_B += N_R T, b_next += N_R (b_R - T
+b_B). This is the product rank (rewrite/product_rank.py) seen without the readers: Q = W_B, and r =
+rank(W_A).
 
-Rank over floating-point rows is a matter of tolerance. Here it is the one that matters: B is the shortest prefix of a
-column-pivoted QR of W_A, its columns scaled by the ranges of what they read (well conditioned; Golub & Van Loan,
-section 5.4.2), for which the certified effect of all residuals and roundings on the outputs stays within the
-allowance; with the allowance 0, exactly dependent rows only.
+Rank over floating-point rows is a matter of tolerance. Here it is the one that matters: B is the
+shortest prefix of a column-pivoted QR of W_A, its columns scaled by the ranges of what they read
+(well conditioned; Golub & Van Loan, section 5.4.2), for which the certified effect of all residuals
+and roundings on the outputs stays within the allowance; with the allowance 0, exactly dependent
+rows only.
 """
 
 from __future__ import annotations
@@ -31,6 +34,11 @@ def merge_dependent(subject: Subject, k: int) -> Answer:
     layer = subject.network.layers[k]
     if layer.connections == 0:
         return Refusal(NAME, layer.name, "the layer has no matrix to make smaller")
+    if subject.is_computed(k):
+        return Refusal(NAME, layer.name, "an operator, no stored numbers, gives its coefficients")
+    obstacle = subject.obstacle(k)
+    if obstacle is not None:
+        return Refusal(NAME, layer.name, obstacle)
     case = case_of(subject, k)
     if isinstance(case, str):
         return Refusal(NAME, layer.name, case)

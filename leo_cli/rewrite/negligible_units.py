@@ -1,9 +1,11 @@
-"""Replace units by constants where the outputs hardly feel the difference; unused inputs are a case of it.
+"""Replace units by constants where the outputs hardly feel the difference; unused inputs are a case
+of it.
 
-Every unit, stable or not, has h_j in [l_j, u_j] on D: with v_j in the middle, taking v_j for h_j changes the outputs by at most
-sensitivity x (u_j - l_j) / 2. Units whose whole effect is within the allowance go (rewrite/constants.py): the nearly
-constant, the nearly inactive, those that hardly anybody reads. The order is by effect, taken one by one; the certificate is
-for all that go together, in which signed effects of one unit on several readers are combined first.
+Every unit, stable or not, has h_j in [l_j, u_j] on D: with v_j in the middle, taking v_j for h_j
+changes the outputs by at most sensitivity x (u_j - l_j) / 2. Units whose whole effect is within the
+allowance go (rewrite/constants.py): the nearly constant, the nearly inactive, those that hardly
+anybody reads. The order is by effect, taken one by one; the certificate is for all that go
+together, in which signed effects of one unit on several readers are combined first.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ def negligible_units(subject: Subject, k: int) -> Answer:
 
 
 def by_effect(subject: Subject, k: int) -> Ints:
-    """Units of layer k whose single effect seems to fit into the allowance, the smallest effect first."""
+    """Units of layer k whose single effect seems to fit into the allowance, the smallest effect
+    first."""
     network = subject.network
     into = {c: _columns(subject, c, k) for c in network.consumers(k + 1)}
     if not into:

@@ -2,14 +2,16 @@
 
 If (W_i, b_i) = -c (W_j, b_j) with c > 0 then, since max(z, 0) = max(-z, 0) + z,
     max(z_i, 0) = max(c z_j, 0) + z_i = c max(z_j, 0) + z_i,
-so a max(z_j, 0) + a' max(z_i, 0) = (a + a' c) max(z_j, 0) + a' z_i. Unit i becomes a unit that passes on z_i + s > 0, always active
-with a shift s that the next bias takes back. That costs as much as before, but such units can be merged with the
-other linear units of the layer: p pairs leave at most min(inputs, readers) of them (product_rank), or a direct path
-(fold_stable, bypass); and where a + a' c = 0, as in relu(z) - relu(-z) = z, nobody reads unit j any more. The step is
-applied together with the merge that makes it pay, and refused where none does.
+so a max(z_j, 0) + a' max(z_i, 0) = (a + a' c) max(z_j, 0) + a' z_i. Unit i becomes a unit that
+passes on z_i + s > 0, always active with a shift s that the next bias takes back. That costs as
+much as before, but such units can be merged with the other linear units of the layer: p pairs leave
+at most min(inputs, readers) of them (product_rank), or a direct path (fold_stable, bypass); and
+where a + a' c = 0, as in relu(z) - relu(-z) = z, nobody reads unit j any more. The step is applied
+together with the merge that makes it pay, and refused where none does.
 
-Needs no verdict. Rows that are only nearly opposite: with d = z_i + c z_j, by monotonicity and 1-Lipschitz continuity
-max(z_i, 0) - c max(z_j, 0) - z_i = max(-z_i, 0) - max(c z_j, 0) = -lambda d with lambda in [0, 1], and the range of d over D is bounded.
+Needs no verdict. Rows that are only nearly opposite: with d = z_i + c z_j, by monotonicity and
+1-Lipschitz continuity max(z_i, 0) - c max(z_j, 0) - z_i = max(-z_i, 0) - max(c z_j, 0) = -lambda d
+with lambda in [0, 1], and the range of d over D is bounded.
 """
 
 from __future__ import annotations
@@ -38,10 +40,13 @@ NAME = "opposite_rows"
 
 
 def opposite_rows(subject: Subject, k: int) -> Answer:
-    """Layer k with opposite rows merged, if the linear path that remains makes the network cheaper."""
+    """Layer k with opposite rows merged, if the linear path that remains makes the network
+    cheaper."""
     network, layer = subject.network, subject.network.layers[k]
     if not layer.relu:
         return Refusal(NAME, layer.name, "the layer has no ReLU")
+    if subject.is_computed(k):
+        return Refusal(NAME, layer.name, "an operator, no stored numbers, gives its coefficients")
     obstacle = subject.obstacle(k)
     if obstacle is not None:
         return Refusal(NAME, layer.name, obstacle)
@@ -67,7 +72,8 @@ def opposite_rows(subject: Subject, k: int) -> Answer:
 
 
 def _merged(subject: Subject, k: int) -> Rewrite | None:
-    """The cheapest of the steps that use up linear units, after dropping what is not read any more."""
+    """The cheapest of the steps that use up linear units, after dropping what is not read any
+    more."""
     clean = drop_unread(subject, k)
     name = subject.network.layers[k].name
     names = [layer.name for layer in subject.network.layers]
@@ -88,7 +94,8 @@ def _merged(subject: Subject, k: int) -> Rewrite | None:
 
 
 def _split(subject: Subject, k: int, pairs: Pairs) -> Rewrite | None:
-    """Each unit `gone` of a pair passes on its pre-activation plus a shift; its partner takes over its kink."""
+    """Each unit `gone` of a pair passes on its pre-activation plus a shift; its partner takes over
+    its kink."""
     network, layer = subject.network, subject.network.layers[k]
     dtype = network.dtype
     takeover = Pairs(pairs.gone, pairs.stays, -pairs.factor)
@@ -149,7 +156,8 @@ def _split(subject: Subject, k: int, pairs: Pairs) -> Rewrite | None:
 
 
 def _shifted(bounds: Floats, units: Ints, shift: Floats, outward: float) -> Floats:
-    """The bounds of some units moved by the shift, rounded outward (the shift's own rounding included)."""
+    """The bounds of some units moved by the shift, rounded outward (the shift's own rounding
+    included)."""
     out = bounds.copy()
     once = np.nextafter(bounds[units] + np.nextafter(shift, outward), outward)
     out[units] = once

@@ -1,7 +1,8 @@
 """Units whose rows (with their biases) point in nearly the same or the opposite direction.
 
-Found by the cosine between rows scaled by the largest size of what they read, so that an angle means a difference
-over the domain; what a pair's difference does is then certified by its range (`difference_range`).
+Found by the cosine between rows scaled by the largest size of what they read, so that an angle
+means a difference over the domain; what a pair's difference does is then certified by its range
+(`difference_range`).
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Pairs:
 def parallel_pairs(subject: Subject, k: int, positive: bool, negative: bool) -> Pairs:
     """Pairs of units of layer k with factors of the signs asked for, the closest first.
 
-    Of several units of one direction one stays, unless negative factors alone are asked for: then each unit is
-    in at most one pair.
+    Of several units of one direction one stays, unless negative factors alone are asked for: then
+    each unit is in at most one pair.
     """
     layer = subject.network.layers[k]
     rows = concatenated([t.map.rows(slice(None)) for t in layer.terms], layer.width)

@@ -1,20 +1,20 @@
 """The order of the rewrites, repeated until nothing changes, and the run's account of deviation.
 
 One round:
- 1. drop_inactive, drop_unread       exact, by verdict or without; everything later has less to do
- 2. constant_units, same_direction   units that others or a bias can stand for; exact, or by rounding only
-    opposite_rows                    two units become one and a linear path
- 3. fold_stable, merge_dependent,    what to do with units that pass z on: of these five the
-    product_rank, bypass,            cheapest result counts, layer by layer
-    fold_linear
- 4. negligible_units, unused_inputs  below the allowance
-Each goes from the last layer to the first: what a layer has to pass on shrinks with its readers. 3 and 4 share the allowance by a
-plan (rewrite/spend.py); 1 and 2 come first and take what they need, which is little or nothing.
+ 1. drop_inactive, drop_unread: exact, by verdict or without; everything later has less to do.
+ 2. constant_units, same_direction, opposite_rows: units that a bias, another unit, or another unit
+    and a linear path can stand for; exact, or by rounding only.
+ 3. fold_stable, merge_dependent, product_rank, bypass, fold_linear: what to do with units that pass
+    z on. Of these five the cheapest result counts, layer by layer.
+ 4. negligible_units, unused_inputs: what is below the allowance.
+Each goes from the last layer to the first: what a layer has to pass on shrinks with its readers.
+1 and 2 may use up a small part of the allowance; 3 and 4 share the rest by a plan
+(rewrite/spend.py).
 
-Invariants: after each step `Subject.lower/upper` hold for the rewritten network (rewrite/subject.py), so a verdict is
-never used for a network that it was not proved for; the deviations of the steps sum to no more than the allowance,
-component by component; each step makes the network cheaper by rewrite/cost.py, so the rounds end, and the
-result is never larger than the original.
+Invariants: after each step `Subject.lower/upper` hold for the rewritten network
+(rewrite/subject.py), so a verdict is never used for a network that it was not proved for; the
+deviations of the steps sum to no more than the allowance, component by component; each step makes
+the network cheaper by rewrite/cost.py, so the rounds end and the result is never larger.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ LEO = ("drop_inactive", "fold_stable", "merge_dependent")  # the published algor
 
 @dataclass(frozen=True)
 class RewriteOptions:
-    """tolerance: what a run may move the outputs. minimize: see rewrite/cost.py. rewrites: the names of those that may
-    be applied (None: all). skip_layers: names of layers that stay as they are; bit-exact mode backs off with it and with
-    `rewrites`. seed: of the search for large outputs that a relative tolerance needs."""
+    """tolerance: what a run may move the outputs. minimize: see rewrite/cost.py. rewrites: the
+    names of those that may be applied (None: all). skip_layers: names of layers that stay as they
+    are; bit-exact mode backs off with it and with `rewrites`. seed: of the search for large outputs
+    that a relative tolerance needs."""
 
     tolerance: Tolerance = field(default_factory=Tolerance)
     minimize: str = "connections"
@@ -83,8 +84,9 @@ class RewriteOptions:
 
 @dataclass(frozen=True)
 class Shrunk:
-    """The smaller network, the steps that led to it, and for each component of the concatenated outputs
-    the proved deviation of the whole run and what was allowed. refusals: of the last round."""
+    """The smaller network, the steps that led to it, and for each component of the concatenated
+    outputs the proved deviation of the whole run and what was allowed. refusals: of the last
+    round."""
 
     network: Network
     steps: tuple[Rewrite, ...]
@@ -96,9 +98,10 @@ class Shrunk:
 def shrink(
     network: Network, stability: StabilityMap, domain: Domain, options: RewriteOptions
 ) -> Shrunk:
-    """Apply the rewrites that `options` allow, until nothing changes. Raises InputError for unknown names."""
+    """Apply the rewrites that `options` allow, until nothing changes. Raises InputError for unknown
+    names."""
     first, groups = _chosen(options)
-    # numbers beyond the range make a certificate infinite or no number: it is refused, not warned of
+    # numbers beyond the range make a certificate infinite or NaN: it is refused, not warned of
     with np.errstate(over="ignore", invalid="ignore"):
         return _run(network, stability, domain, options, first, groups)
 
@@ -180,7 +183,8 @@ def _spend(
     shares: Sequence[Floats | None],
     refusals: list[Refusal],
 ) -> tuple[Subject, list[Rewrite]]:
-    """Let each candidate cause the deviation planned for it, or more where nobody was promised it."""
+    """Let each candidate cause the deviation planned for it, or more where nobody was promised
+    it."""
     taken: list[Rewrite] = []
     for i, (spender, share) in enumerate(zip(spenders, shares, strict=True)):
         if share is None:

@@ -1,10 +1,11 @@
 """Find the smallest number of linear units whose certified effect on the outputs is allowed.
 
-For each way to begin (original rows, rows of the product; see rewrite/factorise.py) the smallest rank by bisection,
-without and with a constant unit. Then, one rank lower, the directions that are given up are chosen again with other weights: a
-truncated singular value decomposition minimises the squared error over all readers, while the certificate asks for the
-worst output. So readers whom the worst outputs feel get more weight, a few times (iteratively reweighted least
-squares, towards the minimax; Lawson 1961), and any of the results may be taken.
+For each way to begin (original rows, rows of the product; see rewrite/factorise.py) the smallest
+rank by bisection, without and with a constant unit. Then, one rank lower, the directions that are
+given up are chosen again with other weights: a truncated singular value decomposition minimises the
+squared error over all readers, while the certificate asks for the worst output. So readers whom the
+worst outputs feel get more weight, a few times (iteratively reweighted least squares, towards the
+minimax; Lawson 1961), and any of the results may be taken.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _REWEIGHTED = 5  # times that the weights are changed for one rank
 
 @dataclass(frozen=True)
 class Choice:
-    """`rank` units: the basis, the leading directions of its residual, and the constant one (see `Plan`)."""
+    """`rank` units: the basis, the leading directions of its residual, and the constant one (see
+    `Plan`)."""
 
     task: Task
     start: Basis

@@ -1,13 +1,15 @@
 """Merge units whose rows point in the same direction, stable or not; duplicates are the case c = 1.
 
-If (W_i, b_i) = c (W_j, b_j) with c > 0 then max(z_i, 0) = c max(z_j, 0) for every input: delete unit i and set
-N[:, j] += c N[:, i] in all readers N (in a layer without a ReLU c may have any sign). Needs no verdict. Exact where c and
-the new columns are representable. Rows that agree only nearly are merged within the allowance: since the ReLU is monotone
-and 1-Lipschitz, h_i - c h_j = lambda (z_i - c z_j) with lambda in [0, 1], and the range over D of
-z_i - c z_j = (W_i - c W_j) h' + b_i - c b_j is bounded like any pre-activation.
+If (W_i, b_i) = c (W_j, b_j) with c > 0 then max(z_i, 0) = c max(z_j, 0) for every input: delete
+unit i and set N[:, j] += c N[:, i] in all readers N (in a layer without a ReLU c may have any
+sign). Needs no verdict. Exact where c and the new columns are representable. Rows that agree only
+nearly are merged within the allowance: since the ReLU is monotone and 1-Lipschitz, h_i - c h_j =
+lambda (z_i - c z_j) with lambda in [0, 1], and the range over D of z_i - c z_j = (W_i - c W_j) h' +
+b_i - c b_j is bounded like any pre-activation.
 
 Each unit is merged into one that stays; a chain of merges is never formed. Candidates come from
-rewrite/parallel.py; the longest prefix of them, closest first, that the certificate accepts is merged.
+rewrite/parallel.py; the longest prefix of them, closest first, that the certificate accepts is
+merged.
 """
 
 from __future__ import annotations

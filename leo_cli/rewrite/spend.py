@@ -1,11 +1,12 @@
 """Spend the allowance where it saves most.
 
-Several rewrites could each use up the whole allowance alone, each saving more the more it gets. Every candidate (a
-rewrite or a group of alternatives, on one layer) makes offers: what it saves, and the deviation that this causes, when
-it may use a given fraction of the allowance. A plan takes at most one offer of each candidate, so that the deviations sum to
-no more than the allowance in any component and most is saved: a small knapsack, by branch and bound.
-Offers are estimates, since a step changes what later ones meet. Every step is certified when it is taken, with what the
-plan gave it and what nobody was promised as its allowance; what is left over is there for the next round.
+Several rewrites could each use up the whole allowance alone, each saving more the more it gets.
+Every candidate (a rewrite or a group of alternatives, on one layer) makes offers: what it saves,
+and the deviation that this causes, when it may use a given fraction of the allowance. A plan takes
+at most one offer of each candidate, so that the deviations sum to no more than the allowance in any
+component and most is saved: a small knapsack, by branch and bound. Offers are estimates, since a
+step changes what later ones meet. Every step is certified when it is taken, with what the plan gave
+it and what nobody was promised as its allowance; what is left over is there for the next round.
 """
 
 from __future__ import annotations
@@ -114,10 +115,11 @@ def offers(subject: Subject, spender: Spender) -> tuple[list[Offer], list[Refusa
 
 
 def plan(menus: Sequence[Sequence[Offer]], allowed: Floats) -> list[Floats | None]:
-    """The deviation that each candidate may cause in the best combination; None where it gets nothing.
+    """The deviation that each candidate may cause in the best combination; None where it gets
+    nothing.
 
-    Depth first, the largest savings first, a branch being cut where even the best of all that remains
-    cannot beat what is known. After NODES nodes the best so far is taken.
+    Depth first, the largest savings first, a branch being cut where even the best of all that
+    remains cannot beat what is known. After NODES nodes the best so far is taken.
     """
     order = sorted(range(len(menus)), key=lambda i: -max(offer.saved for offer in menus[i]))
     sorted_menus = [sorted(menus[i], key=lambda offer: -offer.saved) for i in order]

@@ -1,14 +1,16 @@
 """What a rewrite looks at, and what it gives back.
 
-A rewrite is a function from a Subject to a Rewrite, or to a Refusal with its reason. Its contract, for every x in D:
+A rewrite is a function from a Subject to a Rewrite, or to a Refusal with its reason. Its contract,
+for every x in D:
 
     | outputs of rewritten network at x - outputs of the subject's network at x |  <=  deviation
 
-in real arithmetic, and `lower`, `upper` bound the pre-activations of the *rewritten* network. Deviations of a run
-therefore add up: each step is certified for the network that it met, with bounds that hold for that network.
-Verdicts are used only through these bounds: a unit is inactive where upper <= 0, active where lower >= 0; an
-inexact rewrite widens the bounds of all layers behind it by what it moves them (rewrite/deviation.py), so
-a verdict with less margin than that is forgotten, not trusted.
+in real arithmetic, and `lower`, `upper` bound the pre-activations of the *rewritten* network.
+Deviations of a run therefore add up: each step is certified for the network that it met, with
+bounds that hold for that network. Verdicts are used only through these bounds: a unit is inactive
+where upper <= 0, active where lower >= 0; an inexact rewrite widens the bounds of all layers behind
+it by what it moves them (rewrite/deviation.py), so a verdict with less margin than that is
+forgotten, not trusted.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Subject:
     lower, upper: for each layer, (width,) bounds of its pre-activation over the domain.
     allowance: for each output component, the deviation that is still allowed.
     memo: results that depend on the network alone, so that a search for the best use of an
-        allowance does not compute them again for each fraction of it. Kept while the network is the same.
+        allowance does not compute them again for each fraction of it. Kept while the network is the
+        same.
     """
 
     network: Network
@@ -83,8 +86,13 @@ class Subject:
         """Whether a deviation is within the allowance (one that is not a number is not)."""
         return bool(np.all(deviation <= self.allowance))
 
-    def obstacle(self, k: int) -> str | None:
-        """Why no rewrite can change what layer k hands on, if there is a reason."""
+    def obstacle(self, k: int, exact_readers: bool = True) -> str | None:
+        """Why no rewrite can change what layer k hands on, if there is a reason.
+
+        exact_readers: whether the coefficients of the readers have to be stored numbers. Others are
+        computed by an operator of the model (a division, a BatchNormalization), which cannot take
+        new ones.
+        """
         layer, readers = self.network.layers[k], self.network.consumers(k + 1)
         if self.is_output(k):
             return "its values are read outside the network"
@@ -92,7 +100,16 @@ class Subject:
             return "nobody reads the layer"
         if any(_reads_twice(part) for part in (layer, *(self.network.layers[c] for c in readers))):
             return "the layer or a reader reads one node twice"
+        if exact_readers and any(self.is_computed(c) for c in readers):
+            return "an operator, no stored numbers, gives a reader its coefficients"
         return None
+
+    def is_computed(self, k: int) -> bool:
+        """Whether the coefficients of layer k are results of an operator, known up to an error."""
+        layer = self.network.layers[k]
+        return layer.weight_error > 0 or bool(
+            layer.bias_error is not None and layer.bias_error.any()
+        )
 
     def once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
         """`compute()`, or what it gave before for this network and this key."""
@@ -161,7 +178,8 @@ def subject_of(
 ) -> Subject:
     """Proved bounds of every layer: those of the verdicts, intersected with interval bounds.
 
-    A state that rests on a trusted claim counts as a bound of 0, as the user asked. Raises Contradiction.
+    A state that rests on a trusted claim counts as a bound of 0, as the user asked. Raises
+    Contradiction.
     """
     lower: list[Floats] = []
     upper: list[Floats] = []
@@ -179,8 +197,8 @@ def subject_of(
         if np.any(low > high):
             j = int(np.flatnonzero(low > high)[0])
             raise Contradiction(
-                f"layer {layer.name}, unit {j}: the bounds [{low[j]!r}, {high[j]!r}] exclude each other; "
-                "nothing was written; please report this model"
+                f"layer {layer.name}, unit {j}: the bounds [{low[j]!r}, {high[j]!r}] exclude each "
+                "other; nothing was written; please report this model"
             )
         lower.append(low)
         upper.append(high)

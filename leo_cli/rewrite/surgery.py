@@ -1,4 +1,5 @@
-"""Cutting and joining networks: the steps that all rewrites are made of. Nothing here decides anything.
+"""Cutting and joining networks: the steps that all rewrites are made of. Nothing here decides
+anything.
 
 Units are dropped from a layer together with the columns of every layer that reads it; layers that
 nobody reads vanish, and nodes behind them are renumbered. Bounds are carried along row by row.
@@ -106,7 +107,8 @@ def without_unread_layers(
 
 
 def insert_layer(network: Network, at: int, layer: Layer) -> Network:
-    """Put `layer` at position `at`; its terms name nodes as they are before, later nodes move up by one."""
+    """Put `layer` at position `at`; its terms name nodes as they are before, later nodes move up by
+    one."""
 
     def moved(node: int) -> int:
         return node + 1 if node > at else node
@@ -128,7 +130,8 @@ def replace_layers(network: Network, changed: dict[int, Layer]) -> Network:
 
 
 def used_columns(network: Network, node: int) -> Bools:
-    """(width of the node,) which of its units have a non-zero coefficient in a layer that reads it."""
+    """(width of the node,) which of its units have a non-zero coefficient in a layer that reads
+    it."""
     used = np.zeros(network.width(node), dtype=bool)
     for k in network.consumers(node):
         for term in network.layers[k].terms:
@@ -145,7 +148,8 @@ def used_columns(network: Network, node: int) -> Bools:
 
 
 def reads(layer: Layer, node: int) -> Floats:
-    """(width, width of the node) the coefficients with which a reader reads `node` in its first such term."""
+    """(width, width of the node) the coefficients with which a reader reads `node` in its first
+    such term."""
     return next(dense(t.map) for t in layer.terms if t.source == node)
 
 

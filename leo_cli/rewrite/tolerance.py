@@ -1,12 +1,14 @@
 """How far a run may move the outputs: `--tolerance`, and what it means for a given network.
 
-    half-ulp  half an ulp, in the output's type, of the largest magnitude that the component attains at a replayed
+    half-ulp  half an ulp, in the output's type, of the largest magnitude that the component attains
+    at a replayed
               point of D: at most what storing that output once costs
     0         only what is exact in the stored type
     X         absolute
     Xr        X times the largest magnitude attained
 
-Magnitudes are attained ones (rewrite/attained.py), never upper bounds: looser bounds must not buy tolerance.
+Magnitudes are attained ones (rewrite/attained.py), never upper bounds: looser bounds must not buy
+tolerance.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ HALF_ULP = "half-ulp"
 
 @dataclass(frozen=True)
 class Tolerance:
-    """kind: "half-ulp", "absolute" or "relative" (of the largest magnitude attained). value: of the last two."""
+    """kind: "half-ulp", "absolute" or "relative" (of the largest magnitude attained). value: of the
+    last two."""
 
     kind: str = HALF_ULP
     value: float = 0.0
@@ -68,7 +71,8 @@ def allowance(
     points: Floats | None = None,
     seed: int = 0,
 ) -> Floats:
-    """The allowed deviation of each output component of the network. points: (m, inputs) known points of D."""
+    """The allowed deviation of each output component of the network. points: (m, inputs) known
+    points of D."""
     components = sum(network.width(node) for node in network.outputs)
     if tolerance.kind == "absolute":
         return np.full(components, tolerance.value)

@@ -1,13 +1,15 @@
 """Take out inputs that the network does not need, with one selection in front; the interface stays.
 
-An input whose column is zero in every layer that reads it, or that the domain fixes, or whose whole effect is
-within the allowance, is worth no column. A linear layer g = x[used] (a Scaled map, written as one Gather) is put in front, all
-readers of the input read g instead, and the columns go: exact for zero columns, a constant in the next bias for the
-others (rewrite/negligible_units.py on the layer g, the deviation included).
+An input whose column is zero in every layer that reads it, or that the domain fixes, or whose whole
+effect is within the allowance, is worth no column. A linear layer g = x[used] (a Scaled map,
+written as one Gather) is put in front, all readers of the input read g instead, and the columns go:
+exact for zero columns, a constant in the next bias for the others (rewrite/negligible_units.py on
+the layer g, the deviation included).
 
-Not applied where the input itself is read outside the network, where nothing reads it as a matrix (a
-normalisation in front is such a selection already: its unread rows go by drop_unread), and where too few columns go
-to pay for the selection: the file would grow. (With `--minimize latency` the operator's time counts as well.)
+Not applied where the input itself is read outside the network, where nothing reads it as a matrix
+(a normalisation in front is such a selection already: its unread rows go by drop_unread), and where
+too few columns go to pay for the selection: the file would grow. (With `--minimize latency` the
+operator's time counts as well.)
 """
 
 from __future__ import annotations
@@ -41,6 +43,10 @@ def unused_inputs(subject: Subject, k: int) -> Answer:
         return Refusal(NAME, layer.name, "no matrix reads the input")
     if sum(t.source == 0 for r in readers for t in r.terms) > len(readers):
         return Refusal(NAME, layer.name, "a reader reads the input twice")
+    if any(subject.is_computed(c) for c in network.consumers(0)):
+        return Refusal(
+            NAME, layer.name, "an operator, no stored numbers, gives a reader its coefficients"
+        )
     front = subject.once((NAME, "front"), lambda: with_selection(subject))
     front = replace(front, allowance=subject.allowance)
     order = _candidates(front)
