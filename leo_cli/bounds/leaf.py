@@ -6,8 +6,8 @@ for min c x + c0 subject to G x <= g. Subgradients stall at the kinks of phi; a 
 (Boyd & Vandenberghe, Convex Optimization, section 11.3). Over [-1, 1], with weight mu, each inner
 minimum becomes
     min over |t| < 1 of  d t - mu log(1 - t^2)   at   t = -d / (mu + q),  q = sqrt(mu^2 + d^2),
-smooth in y, and Newton's method follows y(mu) as mu falls. Where the phases exclude each other phi is unbounded,
-and the walk stops at a bound of 0. What comes out is only a suggestion, evaluated by
+smooth in y, and Newton's method follows y(mu) as mu falls. Where the phases exclude each other phi
+is unbounded, and the walk stops at a bound of 0. What comes out is only a suggestion, evaluated by
 bounds/linear.py like any other.
 """
 

@@ -107,7 +107,7 @@ class _Search:
             self.nodes = [_fresh(dual, count)]
 
     def advance(self) -> Iterator[Findings]:
-        """Bound a batch, settle or branch its nodes; the questions and points that this answered."""
+        """Bound a batch, settle or branch its nodes; what questions and points this answered."""
         batch = self._next_batch()
         if batch is None:
             return
