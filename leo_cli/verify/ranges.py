@@ -43,10 +43,28 @@ def value_ranges(
     """lower, upper: for each layer, (width,) bounds that are proved already (None: nothing is
     known). linear: whether to sharpen by linear bounds; for a single point intervals are as
     good."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lows, highs = _pre_activations(network, domain, lower, upper, linear)
+    values = [(domain.lower, domain.upper)]
+    values += [post_activation(layer, lows[k], highs[k]) for k, layer in enumerate(network.layers)]
+    return Ranges(
+        tuple(lows), tuple(highs), tuple(v[0] for v in values), tuple(v[1] for v in values)
+    )
+
+
+def _pre_activations(
+    network: Network,
+    domain: Domain,
+    lower: Sequence[Floats] | None,
+    upper: Sequence[Floats] | None,
+    linear: bool,
+) -> tuple[list[Floats], list[Floats]]:
+    """Bounds of z for each layer; infinite where they overflow."""
     lows: list[Floats] = []
     highs: list[Floats] = []
     for k, layer in enumerate(network.layers):
         low, high = propagate(layer, domain, lows, highs, network.layers[:k])
+        low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
         if lower is not None and upper is not None:
             low, high = np.maximum(low, lower[k]), np.minimum(high, upper[k])
         lows.append(low)
@@ -56,11 +74,7 @@ def value_ranges(
             tight_low, tight_high = _linear(network, domain, lows, highs, k, units)
             low[units] = np.fmax(low[units], tight_low)
             high[units] = np.fmin(high[units], tight_high)
-    values = [(domain.lower, domain.upper)]
-    values += [post_activation(layer, lows[k], highs[k]) for k, layer in enumerate(network.layers)]
-    return Ranges(
-        tuple(lows), tuple(highs), tuple(v[0] for v in values), tuple(v[1] for v in values)
-    )
+    return lows, highs
 
 
 def _worthwhile(network: Network, k: int, lows: Sequence[Floats], highs: Sequence[Floats]) -> bool:

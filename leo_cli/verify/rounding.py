@@ -109,6 +109,7 @@ def _node_errors(network: Network, domain: Domain, fmt: Format, ranges: Ranges) 
             finite = np.isfinite(error)
             sharper = _up(local + _arriving(network, k, spread), 2)
             error[finite] = np.fmin(error, sharper)[finite]
+        error = np.where(np.isnan(error), np.inf, error)
         lower, upper = ranges.lower[k], ranges.upper[k]
         one, zero = np.ones(layer.width), np.zeros(layer.width)
         if layer.relu:
@@ -168,7 +169,7 @@ def _local_error(layer: Layer, ranges: Ranges, errors: Sequence[Floats], fmt: Fo
     if layer.bias_error is not None:
         error = error + coarser * layer.bias_error
     error = _up(error, 16)
-    return np.where(total + error > fmt.largest, np.inf, error)
+    return np.where(total + error <= fmt.largest, error, np.inf)
 
 
 def _sizes(layer: Layer, ranges: Ranges, errors: Sequence[Floats]) -> Floats:
@@ -279,12 +280,11 @@ def _cost(network: Network, k: int) -> float:
 
 
 def _product_up(linear: LinearMap, x: Floats) -> Floats:
-    """|linear| x, rounded up, for a map of one sign and x without negative entries (0 times
-    infinity is 0)."""
-    infinite = np.isinf(x)
-    if infinite.any():
-        reached = linear.apply(infinite.astype(np.float64)) != 0
-        return np.where(reached, np.inf, _product_up(linear, np.where(infinite, 0.0, x)))
+    """|linear| x, rounded up, for a map of one sign and x without negative entries.
+
+    One infinite entry makes all results infinite: natively, 0 times infinity is NaN."""
+    if np.isinf(x).any():
+        return np.full(linear.out_features, np.inf)
     return _up(np.abs(linear.apply(x)), linear.depth + 1) + SMALLEST * linear.depth
 
 

@@ -183,16 +183,19 @@ def test_inputs_of_a_wider_type_are_rounded_first() -> None:
 
 
 def test_what_can_overflow_has_an_infinite_bound_and_nothing_else() -> None:
+    """Behind a unit that overflows, even a weight of 0 makes NaN."""
     weights = np.array([[60000.0], [1.0]])
     first = Layer("h", (Term(0, Dense(weights)),), np.zeros(2), True)
     last = Layer("y", (Term(1, Dense(np.eye(2))),), np.zeros(2), False)
-    network = Network(1, (first, last), (2,), "float16")
+    beside = Layer("w", (Term(0, Dense(np.array([[1.0]]))),), np.zeros(1), False)
+    network = Network(1, (first, last, beside), (2, 3), "float16")
     domain = Domain(np.array([0.0]), np.array([2.0]), "float16")
     bound = rounding_bound(network, domain, "float16")
-    assert np.isinf(bound[0])
-    assert bound[1] < 0.1
+    assert np.isinf(bound[:2]).all()
+    assert bound[2] < 0.1
     value = native(network, np.array([[2.0]]), "float16", forwards, np.random.default_rng(0))
     assert np.isinf(value[0, 0])
+    assert np.isnan(value[0, 1])
 
 
 def test_an_error_does_not_pass_a_unit_that_is_never_positive() -> None:
