@@ -23,9 +23,10 @@ from leo_cli.candidate import (
     verify_candidate,
 )
 from leo_cli.domain import read_domain
-from leo_cli.errors import AnswerNo, VerificationFailed
+from leo_cli.errors import AnswerNo, InternalFault, VerificationFailed
 from leo_cli.onnx_io import Model, read_model, save
 from leo_cli.problem import Analysis, Problem, Stopwatch
+from leo_cli.proof.prove import Proof, begin, ladder
 from leo_cli.rewrite import RewriteOptions
 from leo_cli.samples import read_samples
 from leo_cli.stability.budget import Budget
@@ -39,7 +40,8 @@ Guard = Literal["none", "clip", "flag"]
 @dataclass(frozen=True)
 class CompressOptions:
     """Options of all stages. bit_exact: keep every output bit at every verification point. guard:
-    what the new model does outside the domain. latency: whether to measure it."""
+    what the new model does outside the domain. latency: whether to measure it. proof: whether to
+    prove it, and to leave what is not proved as it is."""
 
     classify: ClassifyOptions = field(default_factory=ClassifyOptions)
     rewrite: RewriteOptions = field(default_factory=RewriteOptions)
@@ -47,11 +49,13 @@ class CompressOptions:
     bit_exact: bool = False
     guard: Guard = "none"
     latency: bool = False
+    proof: bool = False
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """candidate: the smaller model. output: what goes to disk, the same with its guard."""
+    """candidate: the smaller model. output: what goes to disk, the same with its guard. proof: that
+    it equals the original, if one was asked for."""
 
     analysis: Analysis
     candidate: Candidate
@@ -59,6 +63,7 @@ class Compressed:
     verification: Verification
     notes: tuple[str, ...] = ()
     latency: tuple[Latency, ...] = ()
+    proof: Proof | None = None
 
     @property
     def unchanged(self) -> bool:
@@ -128,13 +133,11 @@ def compress(
     The verification may have failed (`verification.passed`); `save_compressed` refuses that.
     """
     analysis = analyze(problem, options.classify, budget, observer, journal)
-    candidate = make_candidate(analysis, options.rewrite)
-    found = verify_candidate(analysis, candidate, options.verify)
-    notes: tuple[str, ...] = ()
-    if options.bit_exact and found.bit_identical < 1:
-        candidate, found, notes = back_off(
-            analysis, candidate, found, options.rewrite, options.verify
-        )
+    proof: Proof | None = None
+    if options.proof:
+        analysis, candidate, found, notes, proof = _with_proof(analysis, options, budget)
+    else:
+        candidate, found, notes = _smaller(analysis, options, options.rewrite)
     output = candidate
     if options.guard != "none":
         output, fault = guard_candidate(problem, candidate, options.guard, options.verify)
@@ -146,7 +149,47 @@ def compress(
             latency = measure_latency(
                 problem.model, output.model, problem.domain, options.verify.seed
             )
-    return Compressed(analysis, candidate, output, found, notes, latency)
+    return Compressed(analysis, candidate, output, found, notes, latency, proof)
+
+
+def _smaller(
+    analysis: Analysis, options: CompressOptions, rewriting: RewriteOptions
+) -> tuple[Candidate, Verification, tuple[str, ...]]:
+    """The rewritten model, its verification, and notes."""
+    candidate = make_candidate(analysis, rewriting)
+    found = verify_candidate(analysis, candidate, options.verify)
+    if options.bit_exact and found.bit_identical < 1:
+        return back_off(analysis, candidate, found, rewriting, options.verify)
+    return candidate, found, ()
+
+
+def _with_proof(
+    analysis: Analysis, options: CompressOptions, budget: Budget
+) -> tuple[Analysis, Candidate, Verification, tuple[str, ...], Proof]:
+    """The same, from proved verdicts only, with ever fewer rewrites until the proof succeeds.
+
+    The original domain without its linear constraints is what a proof is about."""
+    problem = analysis.problem
+    with problem.watch.stage("prove"):
+        proving = begin(problem.model, problem.domain, analysis.stability, budget)
+    analysis = replace(analysis, stability=proving.stability)
+    remarks = list(proving.remarks)
+    attempts = [options.rewrite]
+    while attempts:
+        rewriting = attempts.pop(0)
+        candidate, found, notes = _smaller(analysis, options, rewriting)
+        shrunk = candidate.shrunk
+        with problem.watch.stage("prove"):
+            proof = proving.relate(candidate.model, shrunk.network, shrunk.allowance)
+        if proof is not None:
+            return analysis, candidate, found, (*notes, *remarks), proof
+        if rewriting is options.rewrite:
+            attempts = list(ladder(options.rewrite, shrunk.allowance))
+            remarks.append("proof: not found for all rewrites; fewer were applied")
+    raise InternalFault(
+        f"{problem.model.name}: not even the unchanged model could be proved equal to itself; "
+        "nothing was written; run without --proof, and please report this model"
+    )
 
 
 def save_compressed(compressed: Compressed, path: Path, fail_under: float = 0.0) -> Model:

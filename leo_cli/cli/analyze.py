@@ -12,6 +12,7 @@ from leo_cli.cli.options import (
     Output,
     Search,
     bounds_option,
+    keep_blas_to_one_thread,
     limit_options,
     output_options,
     samples_option,
@@ -42,7 +43,7 @@ def command(
       leo analyze model.onnx --bounds bounds.json --json
     """
     check_report_options(output)
-    limits.limit_linear_algebra()
+    keep_blas_to_one_thread()
     budget = limits.budget()
     with ending_search_on_interrupt(budget.stop):
         problem = read_problem(model, bounds, samples)

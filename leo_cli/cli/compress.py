@@ -17,6 +17,7 @@ from leo_cli.cli.options import (
     Percent,
     Search,
     bounds_option,
+    keep_blas_to_one_thread,
     limit_options,
     output_options,
     samples_option,
@@ -73,6 +74,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Outside the domain: nothing; clip inputs to the box; or flag rows by a boolean output.",
 )
+@click.option(
+    "--proof",
+    metavar="FILE",
+    help="Write a proof that leo check can check; what it cannot show is left as it is.",
+)
 @click.option("--latency", is_flag=True, help="Measure onnxruntime's latency before and after.")
 @samples_option
 @search_options
@@ -88,6 +94,7 @@ def command(
     fail_under: float,
     check_n: int,
     guard: Guard,
+    proof: str | None,
     latency: bool,
     samples: str | None,
     search: Search,
@@ -103,8 +110,9 @@ def command(
       leo compress model.onnx small.onnx --bounds bounds.json
     """
     check_output(target)
+    _check_proof(proof, target, guard, search)
     check_report_options(output, target)
-    limits.limit_linear_algebra()
+    keep_blas_to_one_thread()
 
     from leo_cli.pipeline import CompressOptions, compress
     from leo_cli.report.assemble import report_of_compression
@@ -118,6 +126,7 @@ def command(
         bit_exact,
         guard,
         latency,
+        proof is not None,
     )
     budget = limits.budget()
     with ending_search_on_interrupt(budget.stop):
@@ -134,8 +143,24 @@ def command(
         except AnswerNo:
             publish(report_of_compression(compressed, target, None), output, on_stdout)
             raise
+        if proof is not None and compressed.proof is not None:
+            from leo_cli.proof.prove import save
+
+            save(compressed.proof, Path(proof), written.sha256)
         publish(report_of_compression(compressed, target, written), output, on_stdout)
     return EXIT_INTERRUPTED if budget.stop.is_set() else 0
+
+
+def _check_proof(proof: str | None, target: str, guard: Guard, search: Search) -> None:
+    if proof is None:
+        return
+    if proof == STANDARD or Path(proof).resolve() == Path(target).resolve():
+        raise click.UsageError("--proof: name a file of its own")
+    if guard != "none":
+        raise click.UsageError("--proof: a guard is not covered by proofs: leave --guard out")
+    if search.trust_solver:
+        raise click.UsageError("--proof: a solver's word is no proof: leave --trust-solver out")
+    check_output(proof)
 
 
 def _check_external_data(problem: Problem, target: str) -> None:

@@ -25,6 +25,7 @@ COMMANDS = {
     "compress": "leo_cli.cli.compress",
     "analyze": "leo_cli.cli.analyze",
     "verify": "leo_cli.cli.verify",
+    "check": "leo_cli.cli.check",
     "train": "leo_cli.cli.train",
 }
 """Subcommand -> module whose `command` is the click command."""

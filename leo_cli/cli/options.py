@@ -98,10 +98,12 @@ class Limits:
         start = Budget(unit_seconds=self.unit_time_limit, jobs=self.jobs)
         return start.at_most(self.time_limit)
 
-    def limit_linear_algebra(self) -> None:
-        """Keep numpy's BLAS within `jobs` threads; works only before numpy is first imported."""
-        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ.setdefault(variable, str(self.jobs))
+
+def keep_blas_to_one_thread() -> None:
+    """Deciders use threads of their own (leo_cli/parallel.py), and results must not depend on how
+    many there are. Works only before numpy is first imported."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from leo_cli.cli.options import (
     Limits,
     Output,
     bounds_option,
+    keep_blas_to_one_thread,
     limit_options,
     output_options,
     samples_option,
@@ -58,7 +59,7 @@ def command(
     """
     check_report_options(output)
     one_reader_of_stdin(A=first, B=second, **{"--bounds": bounds, "--samples": samples})
-    limits.limit_linear_algebra()
+    keep_blas_to_one_thread()
     problem = read_problem(first, bounds, samples)
 
     from leo_cli.errors import AnswerNo

@@ -78,7 +78,6 @@ class _Table:
 
     def layers(self, report: Report) -> None:
         shown = report.layers or ()
-        changed = any(layer.width_after is not None for layer in shown)
         heads = ("layer", "width", "inactive", "active", "unstable", "undecided")
         self._row(heads, lambda text, column: self.paint(text, "dim"))
         self.lines.append(self.paint(self.signs.line * _row_width(), "dim"))
@@ -87,7 +86,7 @@ class _Table:
             self._row((self._cut(layer.name, _NAME), width, *_counts(layer)), self._stress)
         if report.totals is not None and len(shown) > 1:
             t = report.totals
-            after = sum(layer.width_after or 0 for layer in shown) if changed else None
+            after = report.after.units if report.after is not None else None
             self.lines.append(self.paint(self.signs.line * _row_width(), "dim"))
             counts = (str(t.inactive), str(t.active), str(t.unstable), str(t.undecided))
             self._row(("all units", self._change(t.units, after), *counts), self._stress)

@@ -45,11 +45,22 @@ MUST_WORK = (
 )
 
 
-def _cases() -> list[tuple[Path, Path]]:
-    models = sorted(
-        {m for pattern in MUST_WORK for m in SHARED.glob(pattern) if m.suffix == ".onnx"}
-    )
-    return [(m, box) for m in models for box in sorted(m.parent.glob(f"{m.stem}.bounds*.json"))]
+SLOW = ("vnncomp/cora", "vnncomp/mnistfc", "vnncomp/tllverify", "vnncomp/rl/dubins", "mnist_l1")
+
+
+def _cases() -> list:
+    """(model, bounds), those that take long marked as slow."""
+    found = {m for pattern in MUST_WORK for m in SHARED.glob(pattern) if m.suffix == ".onnx"}
+    pairs = [(m, box) for m in found for box in m.parent.glob(f"{m.stem}.bounds*.json")]
+    return [
+        pytest.param(
+            model,
+            box,
+            marks=[pytest.mark.slow] * model.relative_to(SHARED).as_posix().startswith(SLOW),
+            id=box.name.removesuffix(".json"),
+        )
+        for model, box in sorted(pairs)
+    ]
 
 
 def _interface(path: Path) -> list:
@@ -64,7 +75,7 @@ def _limited_memory() -> None:
 
 
 @needs_shared
-@pytest.mark.parametrize("path,box", _cases(), ids=lambda p: p.name)
+@pytest.mark.parametrize(("path", "box"), _cases())
 def test_real_models_compress(path, box, tmp_path) -> None:
     """In little time, so that many units stay open: what is written must be right all the same."""
     out = tmp_path / "out.onnx"
