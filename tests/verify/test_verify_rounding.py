@@ -5,12 +5,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 from support import SCALE, examples
 from support.strategies import networks_with_domain
-from verify_cases import ORDERS, forwards, native
+from verify_cases import ORDERS, edited, forwards, mlp, native, parameters
 
 from leo_cli.domain import Domain, read_domain
 from leo_cli.errors import InputError
@@ -210,6 +212,49 @@ def test_a_type_without_a_known_format_is_refused() -> None:
     layer = Layer("y", (Term(0, Dense(np.eye(1))),), np.zeros(1), False)
     with pytest.raises(InputError, match="bfloat16"):
         rounding_bound(Network(1, (layer,), (1,)), Domain(np.zeros(1), np.ones(1)), "bfloat16")
+
+
+def normalised(proto: onnx.ModelProto, rng: np.random.Generator) -> None:
+    """A BatchNormalization before each Relu, with means far larger than what they leave."""
+    numbers = 0
+    for node in list(proto.graph.node):
+        if node.op_type != "Relu":
+            continue
+        width = 12
+        values = {
+            "scale": rng.normal(size=width),
+            "shift": rng.normal(size=width),
+            "mean": 1000 * rng.normal(size=width),
+            "variance": 10.0 ** rng.uniform(-6, 3, size=width),
+        }
+        names = [f"{key}{numbers}" for key in values]
+        proto.graph.initializer.extend(
+            numpy_helper.from_array(value.astype("float32"), name)
+            for name, value in zip(names, values.values(), strict=True)
+        )
+        made = helper.make_node("BatchNormalization", [node.input[0], *names], [f"n{numbers}"])
+        proto.graph.node.insert(list(proto.graph.node).index(node), made)
+        node.input[0] = f"n{numbers}"
+        numbers += 1
+
+
+@pytest.mark.parametrize("level", ["disabled", "all"])
+def test_onnxruntime_stays_within_the_bound_behind_normalisations(level: str) -> None:
+    rng = np.random.default_rng(11)
+    for _ in range(10):
+        plain = mlp(parameters([6, 12, 12, 3], rng))
+        model = edited(plain, lambda proto: normalised(proto, rng))
+        domain = Domain(np.full(6, -1.0), np.full(6, 1.0))
+        points = domain.sample(200, rng)
+        session = open_session(model.source, model.inputs, ["y"], model.name, level)
+        apart = np.abs(session.run(points)["y"] - concatenated_outputs(model.network, points))
+        allowed = rounding_bound(model.network, domain, "float32")
+        allowed = allowed + rounding_bound(model.network, domain, "float64")
+        assert np.all(apart <= allowed)
+        assert apart.max() > allowed.max() / 1e4
+        row = int(apart.max(axis=1).argmax())
+        here = Domain(points[row], points[row])
+        assert np.all(apart[row] <= 1.001 * rounding_bound(model.network, here, "float32"))
 
 
 @pytest.mark.shared
