@@ -20,7 +20,7 @@ import numpy as np
 from leo_cli.arrays import Floats
 
 FALL = 0.2  # factor of mu from one round to the next
-ROUNDS, NEWTON_STEPS, HALVINGS = 20, 6, 30
+ROUNDS, NEWTON_STEPS, HALVINGS = 18, 12, 30
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,28 @@ def solve_leaf(program: LeafProgram) -> LeafSolution:
     centre = 0.5 * program.lower + 0.5 * program.upper
     radius = 0.5 * program.upper - 0.5 * program.lower
     # the same program over [-1, 1], with a cost and rows of size 1
-    cost, rows = program.objective * radius, program.rows * radius
-    limits = program.limits - program.rows @ centre
-    cost_size, row_size = _size(np.abs(cost).sum()), _size(np.abs(rows).sum(axis=1))
-    unit = _Unit(cost / cost_size, rows / row_size[:, None], limits / row_size)
-    constant = float(program.constant + program.objective @ centre) / float(cost_size)
-    y = np.ones(len(limits))
-    point, mu = np.zeros(len(cost)), 1.0
     with np.errstate(all="ignore"):  # what is not finite is not used
+        cost, rows = program.objective * radius, program.rows * radius
+        limits = program.limits - program.rows @ centre
+        cost_size, row_size = _size(np.abs(cost).sum()), _size(np.abs(rows).sum(axis=1))
+        unit = _Unit(cost / cost_size, rows / row_size[:, None], limits / row_size)
+        constant = float(program.constant + program.objective @ centre) / float(cost_size)
+        y = np.ones(len(limits))
+        mu = 1.0
         for _ in range(ROUNDS):
             for _ in range(NEWTON_STEPS):
-                y, point = _newton(unit, y, mu)
-            d = unit.cost + y @ unit.rows
-            if constant - unit.limits @ y - np.abs(d).sum() > 0.0:
+                before, y = y, _newton(unit, y, mu)
+                # at once: where the phases exclude each other the next step may overflow
+                proved = constant + unit.bound(y) > 0.0
+                if proved or np.allclose(y, before, rtol=1e-4, atol=0.0):
+                    break
+            if proved:
                 break
             mu *= FALL
+        point = unit.inner(y, mu)[0]
         multipliers = y * (cost_size / row_size)
     multipliers = np.where(np.isfinite(multipliers), multipliers, 0.0)
-    return LeafSolution(multipliers, centre + radius * point)
+    return LeafSolution(multipliers, centre + radius * np.nan_to_num(point))
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,10 @@ class _Unit:
         q = np.hypot(mu, d)
         return -d / (mu + q), q
 
+    def bound(self, y: Floats) -> float:
+        """The dual bound, not smoothed."""
+        return float(-self.limits @ y - np.abs(self.cost + y @ self.rows).sum())
+
     def smooth(self, y: Floats, mu: float) -> float:
         t, q = self.inner(y, mu)
         room = 2.0 * mu / (mu + q)  # 1 - t^2, without cancellation
@@ -93,21 +101,23 @@ def _size(sizes: Floats) -> Floats:
     return np.where((sizes > 0) & np.isfinite(sizes), sizes, 1.0)
 
 
-def _newton(unit: _Unit, y: Floats, mu: float) -> tuple[Floats, Floats]:
-    """One damped Newton step of the smoothed dual: the new y, and the point t(y) before it."""
+def _newton(unit: _Unit, y: Floats, mu: float) -> Floats:
+    """One damped Newton step of the smoothed dual."""
     t, q = unit.inner(y, mu)
     gradient = unit.rows @ t - unit.limits + mu / y
     hessian = (unit.rows * (mu / (q * (mu + q)))) @ unit.rows.T + np.diag(mu / y**2)
     if not (np.isfinite(hessian).all() and np.isfinite(gradient).all()):
-        return y, np.nan_to_num(t)
+        return y
     try:
         move = np.linalg.solve(hessian, gradient)
     except np.linalg.LinAlgError:  # singular to rounding: the last y is as good as it gets
-        return y, t
-    here, step = unit.smooth(y, mu), 1.0
+        return y
+    shrinking = move < 0
+    room = float(np.min(-y[shrinking] / move[shrinking], initial=np.inf))
+    here, step = unit.smooth(y, mu), min(1.0, 0.9 * room)
     for _ in range(HALVINGS):
         new = y + step * move
         if (new > 0).all() and unit.smooth(new, mu) > here:
-            return new, t
+            return new
         step *= 0.5
-    return y, t
+    return y
