@@ -16,7 +16,9 @@ that each of the s - 1 additions errs by at most u (max(P, N) + G), G being (1):
     (2)    |fl(z) - z| <= s u (max(P, N) + G) + u T + s eta
 
 The smaller of (1) and (2) is the local error of a unit. Three more roundings are counted for each:
-a scalar factor of Gemm, a weight that is rescaled in the format, a Cast.
+a scalar factor of Gemm, a weight that is rescaled in the format, a Cast. Coefficients that no file
+holds (BatchNormalization) come with bounds on what computing them in float64 loses; computing them
+in the format loses as many times more as its unit roundoff is larger.
 
 Errors spread as follows. Native pre-activations z' obey the real recursion up to their local errors
 r_k, and relu(z') - relu(z) = D (z' - z) with D diagonal, entries in [0, 1]: 0 where both are <= 0,
