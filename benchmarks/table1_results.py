@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 RELATIVE = "1e-4r"
+METHODS = ("subgradient", "proximal", "proximal + inputs", "ISA's nets")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def append_result(path: Path, result: Result) -> None:
 
 def grouped(results: list[Result]) -> list[list[Result]]:
     """The seeds of each kind of network together, by method, width and strengths."""
-    ordered = sorted(results, key=lambda r: (r.method, len(r.hidden), r.key))
+    ordered = sorted(results, key=lambda r: (METHODS.index(r.method), len(r.hidden), r.key))
     return [list(group) for _, group in groupby(ordered, key=lambda r: r.key)]
 
 
