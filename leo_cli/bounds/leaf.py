@@ -37,10 +37,11 @@ class LeafProgram:
 
 @dataclass(frozen=True)
 class LeafSolution:
-    """multipliers: (m,) >= 0. point: (n,) close to a minimiser, if there is one."""
+    """multipliers: (m,) >= 0. points: (rounds, n) on the way to a minimiser, if there is one: well
+    inside the constraints at first, closer to the minimum later."""
 
     multipliers: Floats
-    point: Floats
+    points: Floats
 
 
 def solve_leaf(program: LeafProgram) -> LeafSolution:
@@ -55,7 +56,7 @@ def solve_leaf(program: LeafProgram) -> LeafSolution:
         unit = _Unit(cost / cost_size, rows / row_size[:, None], limits / row_size)
         constant = float(program.constant + program.objective @ centre) / float(cost_size)
         y = np.ones(len(limits))
-        mu = 1.0
+        mu, points = 1.0, []
         for _ in range(ROUNDS):
             for _ in range(NEWTON_STEPS):
                 before, y = y, _newton(unit, y, mu)
@@ -63,13 +64,13 @@ def solve_leaf(program: LeafProgram) -> LeafSolution:
                 proved = constant + unit.bound(y) > 0.0
                 if proved or np.allclose(y, before, rtol=1e-4, atol=0.0):
                     break
+            points.append(unit.inner(y, mu)[0])
             if proved:
                 break
             mu *= FALL
-        point = unit.inner(y, mu)[0]
         multipliers = y * (cost_size / row_size)
     multipliers = np.where(np.isfinite(multipliers), multipliers, 0.0)
-    return LeafSolution(multipliers, centre + radius * np.nan_to_num(point))
+    return LeafSolution(multipliers, centre + radius * np.nan_to_num(np.array(points)))
 
 
 @dataclass(frozen=True)

@@ -286,7 +286,7 @@ class _Search:
                 if phase is not None and extra is not None:
                     extra[0, unit] = -y if phase[0, unit] > 0 else y
             final = optimise(self.problem, objective, dual, 0)
-            points = self._witnesses(np.vstack([solution.point, final.minimisers]))
+            points = self._witnesses(np.vstack([solution.points, final.minimisers]))
             if len(points):
                 yield Findings(points=points)
             if final.bound[0] >= 0:

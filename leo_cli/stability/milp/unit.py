@@ -199,13 +199,16 @@ class _Asking:
         return _Reply(False, tuple(points), milps)
 
     def _posed(self, unit: int, above: bool) -> Question | None:
-        """The sign question; scaled so that small values are not lost in the solver's tolerances.
-        None where no value can exceed these."""
+        """The sign question; where its terms are small, scaled up, so that they are not lost in the
+        solver's tolerances. None where no value can exceed these."""
         columns, coefficients, constant = self._encoding.pre_activation(self._layer, unit)
         sign = 1.0 if above else -1.0
         bound = self._encoding.upper if above else self._encoding.lower
         reach = abs(float(bound[self._layer][unit]))
-        scale = max(min(1.0, reach), SMALLEST_SCALE)
+        model = self._encoding.model
+        largest = np.maximum(np.abs(model.lower[columns]), np.abs(model.upper[columns]))
+        size = float(np.abs(coefficients) @ largest) + abs(constant)
+        scale = max(min(1.0, size), SMALLEST_SCALE)
         if reach <= 2.0 * THRESHOLD * scale or np.any(np.abs(coefficients) > LARGEST * scale):
             return None
         return Question(columns, sign * coefficients / scale, THRESHOLD - sign * constant / scale)
