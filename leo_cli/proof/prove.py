@@ -1,0 +1,147 @@
+"""Write the proof that a compressed model equals its original: the writer's side of `leo compress --proof`.
+
+    proving = begin(model, domain, stability, budget)     verdicts, with only those kept that the checker accepts
+    proof = proving.relate(new model, network)            the relation of the new file to the old, or None
+    save(proof, path, sha256 of the new file)
+
+The checker itself has accepted every record before it is written, so what is written checks.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from leo_cli.arrays import Floats
+from leo_cli.domain import Domain
+from leo_cli.errors import ModelError
+from leo_cli.network import Network
+from leo_cli.onnx_io import Model
+from leo_cli.proof.bounding import Box
+from leo_cli.proof.checker import Fails, Record
+from leo_cli.proof.graph import Net, Unreadable, read_net
+from leo_cli.proof.relate import prove_rewrite
+from leo_cli.proof.stream import write_records
+from leo_cli.proof.verdicts import Proved, prove_verdicts
+from leo_cli.rewrite import RewriteOptions, Tolerance
+from leo_cli.stability.budget import Budget
+from leo_cli.stability.verdict import StabilityMap
+
+EXACT = ("drop_inactive", "drop_unread", "fold_stable")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """records: all but the first. deviation: of each output element, as proved."""
+
+    source_sha256: str
+    box: Box
+    records: tuple[Record, ...]
+    deviation: Floats
+
+    def stream(self, target_sha256: str) -> Iterator[Record]:
+        """All records of the file. target_sha256: of the smaller model as it is on disk."""
+        yield _begin(self.box, self.source_sha256, target_sha256)
+        yield from self.records
+
+
+@dataclass(frozen=True)
+class Proving:
+    """A model whose verdicts are proved. stability: these verdicts."""
+
+    model: Model
+    proved: Proved
+
+    @property
+    def stability(self) -> StabilityMap:
+        return self.proved.stability
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Notes for the report."""
+        count = self.proved.given_up
+        return (f"proof: {count} units are kept whose verdicts it cannot show",) if count else ()
+
+    def relate(self, new: Model, network: Network, allowance: Floats) -> Proof | None:
+        """The proof for a smaller model, `network` as a file; None if none is found within the allowance."""
+        checker = copy.copy(self.proved.checker)
+        checker.relations, checker.links = [], {}
+        names = [layer.name for layer in self.model.network.layers]
+        try:
+            read = _net(new)
+            made = prove_rewrite(checker, read, network, self.proved.node_of, names)
+        except (Fails, Unreadable):
+            return None
+        records, deviation = made
+        limit = np.max(allowance, initial=0.0)
+        if not np.all(deviation <= (allowance if allowance.shape == deviation.shape else limit)):
+            return None
+        records += [Record("outputs", {}, {"deviation": deviation}), Record("end", {})]
+        records = [*self.proved.records, *records]
+        return Proof(self.model.sha256, checker.box, tuple(records), deviation)
+
+
+def begin(model: Model, domain: Domain, stability: StabilityMap, budget: Budget) -> Proving:
+    """Prove the verdicts of a classified model. Raises ModelError where the checker cannot read it."""
+    try:
+        net = _net(model)
+    except Unreadable as error:
+        raise ModelError(f"{model.name}: no proof can be written: {error}") from None
+    return Proving(model, prove_verdicts(net, model.network, domain, stability, budget))
+
+
+def ladder(options: RewriteOptions, allowance: Floats) -> Iterator[RewriteOptions]:
+    """Ever fewer rewrites, for models whose proof does not succeed."""
+    least = float(np.min(allowance, initial=np.inf))
+    if 0.0 < least < np.inf:
+        yield replace(options, tolerance=Tolerance("absolute", 0.25 * least))
+    for names in (EXACT, EXACT[:2], ()):
+        allowed = tuple(n for n in names if options.rewrites is None or n in options.rewrites)
+        yield replace(options, rewrites=allowed)
+
+
+def save(proof: Proof, path: Path, target_sha256: str) -> None:
+    """Put a proof on disk, atomically. target_sha256: of the smaller model as it is on disk."""
+    handle, name = tempfile.mkstemp(dir=path.resolve().parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write_records(proof.stream(target_sha256), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _net(model: Model) -> Net:
+    """The checker's reading of a model; of its parts in one where they are several files."""
+    if model.has_external_data:
+        return replace(read_net(model.proto.SerializeToString()), sha256=model.sha256)
+    return read_net(model.source)
+
+
+def _begin(box: Box, source: str, target: str) -> Record:
+    groups = box.groups
+    sizes = [len(group.members) for group in groups]
+    joined = {
+        name: np.concatenate([np.zeros(0, kind), *(getattr(g, name) for g in groups)]).astype(kind)
+        for name, kind in (("members", np.int64), ("cold", np.float64), ("hot", np.float64))
+    }
+    arrays = {
+        "lower": box.lower,
+        "upper": box.upper,
+        "integer": box.integer.astype(np.uint8),
+        "group": np.repeat(np.arange(len(groups), dtype=np.int64), sizes),
+        **joined,
+    }
+    return Record("begin", {"in": source, "out": target, "groups": len(groups)}, arrays)
