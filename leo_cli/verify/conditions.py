@@ -3,20 +3,28 @@ fails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from leo_cli.arrays import Bools, Floats
+from leo_cli.arrays import Floats
 from leo_cli.domain import Domain
 from leo_cli.errors import InputError
-from leo_cli.verify.allowance import Allowance, at_point
+from leo_cli.verify.allowance import Allowance
 from leo_cli.verify.difference import is_discrete
 from leo_cli.verify.labels import Scores, judge_labels
 from leo_cli.verify.measure import Measured
 from leo_cli.verify.outcome import Labels, WorstPoint
 from leo_cli.verify.points import ORIGINS
+from leo_cli.verify.reasons import (
+    beyond_at_points,
+    beyond_bounds,
+    beyond_tolerance,
+    excess,
+    place,
+    unexplained,
+)
 from leo_cli.verify.runtime import Column
 from leo_cli.verify.subject import SharedPart, Subject
 
@@ -53,22 +61,20 @@ def judge(
     labels, flip = _labels(a, shared, allowed, measured, kinds, tolerance)
     failures: list[str] = []
     if tolerance is None:
-        failures += _beyond_bounds(worst, measured, allowed)
+        failures += beyond_bounds(worst, measured, allowed)
         if not failures:
-            failures += _beyond_at_points(
-                a, b, shared, domain, deviation, measured, apart, examined
-            )
+            failures += beyond_at_points(a, b, shared, domain, deviation, measured, apart, examined)
     else:
-        failures += _beyond_tolerance(a, kinds, measured, tolerance)
+        failures += beyond_tolerance(a, kinds, measured, tolerance)
     if flip is not None:
         output, row = flip
         failures.append(
             f"output {output!r}: {_value(measured.first[output], row)} became "
             f"{_value(measured.second[output], row)} where no near-tie of the scores explains it "
-            f"({_place(measured, row)})"
+            f"({place(measured, row)})"
         )
     if tolerance is None:
-        failures += _unexplained(kinds, measured)
+        failures += unexplained(kinds, measured)
     return Judgement(
         tuple(failures), labels, kinds, worst, _notes(shared, allowed, measured, tolerance)
     )
@@ -104,21 +110,12 @@ def _dense_differences(shared: SharedPart, measured: Measured) -> Floats:
     return np.concatenate(parts, axis=1) if parts else np.zeros((len(measured.where), 0))
 
 
-def _excess(apart: Floats, allowed: Floats) -> Floats:
-    """Differences in proportion to what is allowed; infinite where NaN or infinity took part, or
-    above 0 of 0."""
-    size = np.abs(apart)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(size == 0.0, 0.0, size / allowed)
-    return np.where(np.isfinite(size), share, np.inf)
-
-
 def _worst(
     a: Subject, shared: SharedPart, allowed: Allowance, measured: Measured, apart: Floats
 ) -> WorstPoint | None:
     if apart.size == 0:
         return None
-    share = _excess(apart, allowed.native)
+    share = excess(apart, allowed.native)
     row, component = (int(i) for i in np.unravel_index(int(share.argmax()), share.shape))
     name, where = next(
         (name, part) for name, part in shared.split(a) if part.start <= component < part.stop
@@ -131,81 +128,6 @@ def _worst(
         difference=float(apart[row, component]),
         allowed=float(allowed.native[component]),
     )
-
-
-def _beyond_bounds(
-    worst: WorstPoint | None, measured: Measured, allowed: Allowance
-) -> Iterator[str]:
-    if worst is not None and not _within(worst.difference, worst.allowed):
-        yield (
-            f"output {worst.output!r}, component {worst.component}: the models differ by "
-            f"{worst.difference:.3g}, both rounding bounds and the deviation allow "
-            f"{worst.allowed:.3g} (at a {worst.origin} point)"
-        )
-    share = _excess(measured.float64, allowed.float64)
-    if share.size and share.max() > 1.0:
-        row, component = np.unravel_index(int(share.argmax()), share.shape)
-        yield (
-            f"component {component}: float64 evaluations differ by "
-            f"{abs(measured.float64[row, component]):.3g}, both float64 bounds and the deviation "
-            f"allow {allowed.float64[component]:.3g} "
-            f"({_place(measured, int(row))})"
-        )
-
-
-def _within(apart: float, allowed: float) -> bool:
-    return apart <= allowed and bool(np.isfinite(apart))
-
-
-def _beyond_at_points(
-    a: Subject,
-    b: Subject,
-    shared: SharedPart,
-    domain: Domain,
-    deviation: Floats,
-    measured: Measured,
-    apart: Floats,
-    examined: int,
-) -> Iterator[str]:
-    """The points that differ most, natively or in float64, against bounds for each of them
-    alone."""
-    if apart.size == 0:
-        return
-    native, float64 = apart.max(axis=1), np.abs(measured.float64).max(axis=1)
-    half = (examined + 1) // 2
-    rows = np.concatenate([np.argsort(-native, kind="stable")[:half], np.argsort(-float64)[:half]])
-    for row in dict.fromkeys(rows.tolist()):
-        if native[row] == 0.0 and float64[row] == 0.0:
-            continue
-        here = at_point(a, b, shared, domain, deviation, measured.where.values[row])
-        for kind, sizes, bound in (
-            ("the models", apart[row], here.native),
-            ("float64 evaluations", np.abs(measured.float64[row]), here.float64),
-        ):
-            share = _excess(sizes, bound)
-            component = int(share.argmax())
-            if share[component] > 1.0:
-                yield (
-                    f"component {component}: {kind} differ by {sizes[component]:.3g}, where the "
-                    f"rounding bounds of this point and the deviation allow {bound[component]:.3g} "
-                    f"({_place(measured, row)})"
-                )
-                return
-
-
-def _beyond_tolerance(
-    a: Subject, kinds: Mapping[str, str], measured: Measured, tolerance: float
-) -> Iterator[str]:
-    for name in a.graph_outputs:
-        if kinds[name] == "discrete":
-            continue
-        apart = measured.differences[name]
-        if not _within(apart.largest, tolerance):
-            row = int(apart.absolute.max(axis=1).argmax())
-            yield (
-                f"output {name!r}: the models differ by {apart.largest:.3g}, the tolerance is "
-                f"{tolerance:.3g} ({_place(measured, row)})"
-            )
 
 
 def _labels(
@@ -243,23 +165,6 @@ def _labels(
     )
 
 
-def _unexplained(kinds: Mapping[str, str], measured: Measured) -> Iterator[str]:
-    """Continuous outputs behind the dense part that are not what the original's operators make of
-    the scores."""
-    for name, kind in kinds.items():
-        if kind != "continuous":
-            continue
-        rows: Bools = measured.differences[name].rows
-        if measured.explained is not None:
-            rows = measured.explained[name]
-        if not rows.all():
-            row = int(np.flatnonzero(~rows)[0])
-            yield (
-                f"output {name!r} is not what the original's operators make of the candidate's "
-                f"scores ({_place(measured, row)}); give --tolerance to compare it by value"
-            )
-
-
 def _notes(
     shared: SharedPart, allowed: Allowance, measured: Measured, tolerance: float | None
 ) -> tuple[str, ...]:
@@ -287,7 +192,3 @@ def _notes(
 
 def _value(values: Column, row: int) -> str:
     return ", ".join(str(value) for value in values[row].tolist())
-
-
-def _place(measured: Measured, row: int) -> str:
-    return f"{ORIGINS[int(measured.where.origin[row])]} point {row} of the verification"
