@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from leo_cli.candidate import (
     Candidate,
@@ -26,12 +26,14 @@ from leo_cli.domain import read_domain
 from leo_cli.errors import AnswerNo, InternalFault, VerificationFailed
 from leo_cli.onnx_io import Model, read_model, save
 from leo_cli.problem import Analysis, Problem, Stopwatch
-from leo_cli.proof.prove import Proof, begin, ladder
 from leo_cli.rewrite import RewriteOptions
 from leo_cli.samples import read_samples
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.ladder import ClassifyOptions, Journal, Observer, classify
 from leo_cli.verify import Latency, Verification, VerifyOptions, measure_latency, verify_models
+
+if TYPE_CHECKING:
+    from leo_cli.proof.prove import Proof
 
 Source = Path | bytes
 Guard = Literal["none", "clip", "flag"]
@@ -169,6 +171,8 @@ def _with_proof(
     """The same, from proved verdicts only, with ever fewer rewrites until the proof succeeds.
 
     The original domain without its linear constraints is what a proof is about."""
+    from leo_cli.proof.prove import begin, ladder  # heavy, and most runs need no proof
+
     problem = analysis.problem
     with problem.watch.stage("prove"):
         proving = begin(problem.model, problem.domain, analysis.stability, budget)
