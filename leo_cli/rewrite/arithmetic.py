@@ -30,8 +30,10 @@ def is_stored(values: Floats, dtype: str) -> Bools:
 
 
 def ulp(values: Floats, dtype: str) -> Floats:
-    """Distance to the next number of the type, at |values|."""
-    return np.asarray(np.spacing(np.abs(values).astype(dtype)).astype(np.float64))
+    """Distance from |values|, rounded towards 0 to a number of the type, to the next number."""
+    typed = np.abs(values).astype(dtype)
+    typed = np.where(typed > np.abs(values), np.nextafter(typed, np.zeros_like(typed)), typed)
+    return np.asarray(np.spacing(typed).astype(np.float64))
 
 
 def grid(values: Floats) -> float:
@@ -48,6 +50,8 @@ def grid(values: Floats) -> float:
 
 def is_exact_product(a: Floats, b: Floats) -> bool:
     """Whether the float64 product a @ b is free of rounding, in any order of summation."""
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return False
     if not a.any() or not b.any():
         return True
     unit = grid(a) * grid(b)

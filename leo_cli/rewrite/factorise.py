@@ -18,7 +18,7 @@ variation over the domain counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -106,6 +106,22 @@ def _pivots(target: Floats, rows: Floats) -> Ints:
         candidates = candidates - np.outer(candidates @ q, q)
         candidates = candidates - np.outer(candidates @ q, q)  # twice is enough (Kahan)
     return np.array(chosen, dtype=np.int64)
+
+
+def small_rows_first(task: Task) -> Task:
+    """The task with the smallest independent rows as pivots: where rows are sums and multiples of
+    others, these others are usually smaller, and the factor holds small integers, exactly."""
+    chosen: list[int] = []
+    candidates = task.rows.copy()
+    sizes = np.linalg.norm(task.rows, axis=1)
+    for i in np.argsort(sizes, kind="stable").tolist():
+        norm = np.linalg.norm(candidates[i])
+        if norm > _INDEPENDENT * sizes[i]:
+            q = candidates[i] / norm
+            candidates = candidates - np.outer(candidates @ q, q)
+            candidates = candidates - np.outer(candidates @ q, q)
+            chosen.append(i)
+    return replace(task, pivots=np.array(chosen, dtype=np.int64))
 
 
 def basis(task: Task, count: int) -> Basis:

@@ -22,7 +22,7 @@ import numpy as np
 
 from leo_cli.arrays import Floats
 from leo_cli.rewrite.case import Case, case_of
-from leo_cli.rewrite.factorise import basis, prepare
+from leo_cli.rewrite.factorise import Task, basis, prepare, small_rows_first
 from leo_cli.rewrite.linear_units import Plan, with_linear_units
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
 
@@ -55,6 +55,17 @@ def _factorised(subject: Subject, case: Case) -> Answer:
     target = case.columns @ own.rows
     task = replace(own, target=target, weight=np.ones(len(target)))
 
+    for order in (task, small_rows_first(task)):
+        step = _shortest(subject, case, order)
+        if step is not None:
+            return step
+    name = subject.network.layers[case.k].name
+    return Refusal(NAME, name, "its active rows are linearly independent")
+
+
+def _shortest(subject: Subject, case: Case, task: Task) -> Rewrite | None:
+    """The rewrite with the shortest prefix of the pivots as basis that is within the allowance."""
+
     def rewrite(count: int) -> Rewrite | None:
         start = basis(task, count)
         nothing = np.zeros((0, case.rows.shape[1]))
@@ -65,19 +76,19 @@ def _factorised(subject: Subject, case: Case) -> Answer:
         step = rewrite(count)
         return None if step is None else step.deviation
 
+    def fits(count: int) -> bool:
+        key = (NAME, case.k, task.pivots.tobytes(), count)
+        found = subject.once(key, partial(deviation, count))
+        return found is not None and subject.allows(found)
+
     low, high = 0, min(len(task.pivots), len(case.units) - 1)
-    best: int | None = None
-    while low <= high:  # the largest first: usually rows are independent, and that ends it
-        middle = high if best is None else (low + high) // 2
-        found = subject.once((NAME, case.k, middle), partial(deviation, middle))
-        if found is not None and subject.allows(found):
-            best, high = middle, middle - 1
-        elif best is None:
-            break
+    if not fits(high):  # usually rows are independent, and that ends it
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if fits(middle):
+            high = middle
         else:
             low = middle + 1
-    step = None if best is None else rewrite(best)
-    if step is None or not subject.allows(step.deviation):
-        name = subject.network.layers[case.k].name
-        return Refusal(NAME, name, "its active rows are linearly independent")
-    return step
+    step = rewrite(high)
+    return step if step is not None and subject.allows(step.deviation) else None

@@ -13,7 +13,7 @@ import numpy as np
 
 from leo_cli.arrays import Floats, Ints
 from leo_cli.network import Dense, Layer, Term
-from leo_cli.rewrite.arithmetic import product
+from leo_cli.rewrite.arithmetic import is_exact_product, product
 from leo_cli.rewrite.bounds_after import layer_bounds
 from leo_cli.rewrite.subject import Subject
 from leo_cli.rewrite.surgery import concatenated
@@ -89,7 +89,10 @@ def _representative(exact: Floats, scaled: Floats, members: list[int]) -> tuple[
     for stays in members[:_CHOICES]:
         entry = int(np.argmax(np.abs(scaled[stays])))
         ratio = rows[:, entry] / exact[stays, entry]
-        count = int(np.all(rows == ratio[:, None] * exact[stays], axis=1).sum())
+        same = np.all(rows == ratio[:, None] * exact[stays], axis=1)
+        count = sum(
+            is_exact_product(ratio[[i], None], exact[[stays]]) for i in np.flatnonzero(same)
+        )
         if count > most:
             best, most, factors = stays, count, ratio
     return best, factors

@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from leo_cli.rewrite.case import Case, case_of
-from leo_cli.rewrite.factorise import basis
+from leo_cli.rewrite.factorise import basis, small_rows_first
 from leo_cli.rewrite.rank_search import NAME, Choice, rewrite_of, smallest_rank, task_of
 from leo_cli.rewrite.subject import Answer, Refusal, Subject
 
@@ -50,7 +50,10 @@ def _factorised(subject: Subject, case: Case) -> Answer:
         step = smallest_rank(subject, case, task)
     else:  # only original rows can be exact
         count = min(len(task.pivots), len(case.units) - 1)
-        step = rewrite_of(subject, case, Choice(task, basis(task, count), count))
+        for order in (task, small_rows_first(task)):
+            step = rewrite_of(subject, case, Choice(order, basis(order, count), count))
+            if step is not None and subject.allows(step.deviation):
+                return step
     if step is None or not subject.allows(step.deviation):
         name = subject.network.layers[case.k].name
         return Refusal(NAME, name, "no smaller rank keeps the outputs within the allowance")
