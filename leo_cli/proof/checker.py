@@ -107,6 +107,19 @@ class Relation:
     radius: Array
 
 
+@dataclass(frozen=True)
+class Part:
+    """A box within the domain, and bounds of z of live units that hold in it, by node."""
+
+    lower: Array
+    upper: Array
+    below: dict[int, Array]
+    above: dict[int, Array]
+
+
+Claims = dict[int, tuple[Array, Array]]  # node -> units, and whether z <= 0 is claimed, else z >= 0
+
+
 class Checker:
     """Consumes records in order; `apply` raises Fails at the first claim that does not hold."""
 
@@ -121,11 +134,6 @@ class Checker:
         self.known: tuple[dict[int, Array], dict[int, Array]] = ({}, {})  # settled by boxes
         self.view = self._fresh()
         self.done = 1  # nodes whose bounds are computed
-        self.claims: list[
-            tuple[int, Array, Array]
-        ] = []  # (node, units, above) to be settled by boxes
-        self.stack: list[tuple[Array, Array]] = []
-        self.pending: list[tuple[Array, Array]] = []
         self.offsets = np.concatenate([[0], np.cumsum(old.widths)])
         self.links: dict[int, tuple[Link, ...]] = {}
         self.relations: list[Relation] = []
@@ -140,8 +148,6 @@ class Checker:
         step = getattr(self, f"record_{record.kind}", None)
         if step is None:
             raise Fails(f'unknown record "{record.kind}"')
-        if self.stack and record.kind != "cuts":
-            raise Fails("the boxes do not cover the domain")
         try:
             step(record)
         except (KeyError, IndexError, ValueError, TypeError) as error:
@@ -262,92 +268,96 @@ class Checker:
     # Boxes
 
     def record_boxes(self, record: Record) -> None:
-        """Claims "z <= 0" (above) or "z >= 0" that hold in every box of the tree that follows."""
-        self.advance(len(self.old.nodes))
-        self.view.extend(len(self.old.nodes))
+        """Claims "z <= 0" (above) or "z >= 0" that hold in every leaf of a tree of boxes.
+
+        The tree is given in preorder, the lower half first; axis -1 is a leaf. What is bounded in a box holds in its halves."""
+        self.all_bounds()
         nodes = record.ints("nodes", len(self.old.nodes))
+        claims = {}
         for k in np.unique(nodes).tolist():
-            at = nodes == k
-            units = record.arrays["units"][at].astype(np.int64)
-            if k == 0 or not self.old.nodes[k].relu or np.any(units >= self.old.widths[k]):
+            units = record.ints("units", self.old.widths[k])[nodes == k]
+            claims[k] = units, record.arrays["above"][nodes == k] != 0
+            if not self.old.nodes[k].relu:
                 raise Fails('record "boxes": a claim on what is no ReLU unit')
-            self.claims.append((k, units, record.arrays["above"][at] != 0))
-        self.stack, self.pending = [(self.box.lower, self.box.upper)], []
-
-    def record_cuts(self, record: Record) -> None:
-        """A part of the tree in preorder, lower half first; axis -1 is a leaf. At its end the claims are known."""
-        for axis, cut in zip(
-            record.arrays["axis"].tolist(), record.arrays["cut"].tolist(), strict=True
-        ):
-            low, high = self.stack.pop()
-            if axis >= 0:
-                self.stack += halves(self.box, low, high, axis, cut)
-                continue
-            self.pending.append((low, high))
-            if len(self.pending) >= BATCH * self.jobs:
-                self._flush()
-        if self.stack:
-            return
-        self._flush()
-        for k, units, above in self.claims:
-            self.upper[k][units[above]] = np.minimum(self.upper[k][units[above]], 0.0)
-            self.lower[k][units[~above]] = np.maximum(self.lower[k][units[~above]], 0.0)
-        self.known = (dict(self.lower), dict(self.upper))
-        self.claims, self.view, self.done = [], self._fresh(), 1
-
-    def _flush(self) -> None:
-        """Check the boxes at hand."""
-        batches = [self.pending[i : i + BATCH] for i in range(0, len(self.pending), BATCH)]
+        axis, cut = record.arrays["axis"].tolist(), record.arrays["cut"].tolist()
+        second = _second_children(axis)
+        todo = [(0, Part(self.box.lower, self.box.upper, {}, {}))]
+        hull: dict[int, tuple[Array, Array]] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
-            for failures in pool.map(self.open_boxes, batches):
-                for k, unit in (f for found in failures for f in found):
-                    raise Fails(f"node {self.old.nodes[k].name}, unit {unit}: open in a box")
-        self.pending = []
+            while todo:
+                batch = [todo.pop() for _ in range(min(len(todo), BATCH * self.jobs))]
+                blocks = [
+                    [part for _, part in batch[i : i + BATCH]] for i in range(0, len(batch), BATCH)
+                ]
+                bounded = [
+                    p
+                    for block in pool.map(lambda b: self.bound_parts(b, claims), blocks)
+                    for p in block
+                ]
+                for (at, _), part in zip(batch, bounded, strict=True):
+                    if axis[at] >= 0:
+                        low, high = halves(self.box, part, axis[at], cut[at])
+                        todo += [(second[at], high), (at + 1, low)]
+                        continue
+                    for k, unit in self.open_claims(part, claims):
+                        raise Fails(f"node {self.old.nodes[k].name}, unit {unit}: open in a box")
+                    for k in part.below:
+                        known = hull.get(k, (part.below[k], part.above[k]))
+                        hull[k] = (
+                            np.minimum(known[0], part.below[k]),
+                            np.maximum(known[1], part.above[k]),
+                        )
+        for k, (low, high) in hull.items():
+            live = self.view.live[k]
+            self.lower[k][live] = np.maximum(self.lower[k][live], low)
+            self.upper[k][live] = np.minimum(self.upper[k][live], high)
+        self.known = (dict(self.lower), dict(self.upper))
+        self.view, self.done = self._fresh(), 1
 
-    def open_boxes(self, boxes: list[tuple[Array, Array]]) -> list[list[tuple[int, int]]]:
-        """For each box, the (node, unit) of claims that its bounds do not settle."""
-        ends = np.stack([b[0] for b in boxes]), np.stack([b[1] for b in boxes])
-        claims = {k: (units, above) for k, units, above in self.claims}
+    def open_claims(self, part: Part, claims: Claims) -> list[tuple[int, int]]:
+        """The (node, unit) of claims that the bounds in a box do not settle."""
+        found = []
+        for k, (units, above) in claims.items():
+            place = np.full(self.old.widths[k], -1)
+            place[self.view.live[k]] = np.arange(len(self.view.live[k]))
+            at = place[units]
+            wrong = np.where(above, part.above[k][at] > 0, part.below[k][at] < 0) & (at >= 0)
+            found += [(k, int(unit)) for unit in units[wrong]]
+        return found
+
+    def bound_parts(self, parts: list[Part], claims: Claims) -> list[Part]:
+        """The parts with bounds of all live units up to the last claims: only what is unstable in a box is bounded."""
+        ends = np.stack([p.lower for p in parts]), np.stack([p.upper for p in parts])
         lower: dict[int, Array] = {}
         upper: dict[int, Array] = {}
-        failures: list[list[tuple[int, int]]] = [[] for _ in boxes]
         lines: dict[int, Lines] = {}
-        for k in range(1, max(claims, default=0) + 1):
+        last = max(claims, default=0)
+        for k in range(1, last + 1):
             if not self.old.nodes[k].relu:
                 continue
-            live, last = self.view.live[k], k == max(claims)
-            low = np.repeat(self.lower[k][None, live], len(boxes), axis=0)
-            high = np.repeat(self.upper[k][None, live], len(boxes), axis=0)
-            asked = {sign: np.ones(len(live), dtype=bool) for sign in (1.0, -1.0)}
-            if last:
-                for sign in asked:
-                    asked[sign] = np.isin(live, claims[k][0][claims[k][1] == (sign < 0)])
+            live = self.view.live[k]
+            low = np.stack([p.below.get(k, self.lower[k][live]) for p in parts])
+            high = np.stack([p.above.get(k, self.upper[k][live]) for p in parts])
             for sign in (1.0, -1.0):
-                box, unit = np.nonzero((low < 0) & (high > 0) & asked[sign])
+                asked = np.ones(len(live), dtype=bool)
+                if k == last:
+                    asked = np.isin(live, claims[k][0][claims[k][1] == (sign < 0)])
+                box, unit = np.nonzero((low < 0) & (high > 0) & asked)
                 for at in range(0, len(box), BLOCK):
                     b, u = box[at : at + BLOCK], unit[at : at + BLOCK]
-                    chosen = {s: tuple(p[b] for p in part) for s, part in lines.items()}
-                    bound = self.view.least(
-                        self.view.rows(k, live[u], sign),
-                        chosen,
-                        box=(ends[0][b], ends[1][b]),  # type: ignore[arg-type]
-                    )
+                    chosen: dict[int, Any] = {
+                        s: tuple(p[b] for p in part) for s, part in lines.items()
+                    }
+                    form = self.view.rows(k, live[u], sign)
+                    bound = self.view.least(form, chosen, box=(ends[0][b], ends[1][b]))
                     if sign > 0:
                         low[b, u] = np.maximum(low[b, u], bound)
                     else:
                         high[b, u] = np.minimum(high[b, u], -bound)
             lower[k], upper[k] = low, high
             lines[k] = default_lines(low, high)
-            if k in claims:
-                place = np.full(self.old.widths[k], -1)
-                place[live] = np.arange(len(live))
-                for unit, above in zip(*claims[k], strict=True):
-                    i = place[unit]
-                    if i >= 0:
-                        wrong = high[:, i] > 0 if above else low[:, i] < 0
-                        for row in np.flatnonzero(wrong).tolist():
-                            failures[row].append((k, int(unit)))
-        return failures
+        return [replace(part, below={k: lower[k][i] for k in lower}, above={k: upper[k][i] for k in upper})
+                for i, part in enumerate(parts)]  # fmt: skip
 
     # Verdicts
 
@@ -451,7 +461,7 @@ class Checker:
 
     def record_links(self, record: Record) -> None:
         """Units of one node of IN whose values are multiples of another's: z_i = c z_j, or -c z_j (opposite)."""
-        self._all_bounds()
+        self.all_bounds()
         k = int(record.values["node"])
         units, partners = (
             record.ints("units", self.old.widths[k]),
@@ -481,7 +491,7 @@ class Checker:
                    strict=True)  # fmt: skip
         self.links = {**self.links, k: tuple(Link(*link) for link in made)}
 
-    def _all_bounds(self) -> None:
+    def all_bounds(self) -> None:
         self.advance(len(self.old.nodes))
         self.view.extend(len(self.old.nodes))
 
@@ -489,7 +499,7 @@ class Checker:
         """The next node of OUT: for each unit the node of IN (-1: none) and the unit that it matches, and a factor."""
         if self.new is None or len(self.relations) >= len(self.new.nodes):
             raise Fails("a record on a node that OUT does not have")
-        self._all_bounds()
+        self.all_bounds()
         node, width = (
             self.new.nodes[len(self.relations)],
             len(self.new.nodes[len(self.relations)].bias),
@@ -604,9 +614,9 @@ class Checker:
             raise Fails("the proof ends before the outputs are compared")
 
 
-def halves(box: Box, low: Array, high: Array, axis: int, cut: float) -> list[tuple[Array, Array]]:
-    """The upper and the lower half of a box; together they hold all points of the domain in it."""
-    if not low[axis] <= cut <= high[axis]:
+def halves(box: Box, part: Part, axis: int, cut: float) -> tuple[Part, Part]:
+    """The lower and the upper half of a box; together they hold all points of the domain in it."""
+    if not 0 <= axis < len(part.lower) or not part.lower[axis] <= cut <= part.upper[axis]:
         raise Fails(f"a box is cut outside of itself, in input {axis}")
     below, above = cut, cut
     if box.integer[axis]:
@@ -614,11 +624,26 @@ def halves(box: Box, low: Array, high: Array, axis: int, cut: float) -> list[tup
     for group in box.groups:
         for i in np.flatnonzero(group.members == axis):
             below, above = sorted((group.cold[i], group.hot[i]))
-    first, second = high.copy(), low.copy()
-    first[axis], second[axis] = below, above
-    # a part without points proves nothing and needs no bound, but must still be a box
-    first, second = np.maximum(first, low), np.minimum(second, high)
-    return [(second, high), (low, first)]
+    high, low = part.upper.copy(), part.lower.copy()
+    # a half without points is made a face of the box: to bound it is needless, but sound
+    high[axis], low[axis] = max(below, part.lower[axis]), min(above, part.upper[axis])
+    return replace(part, upper=high), replace(part, lower=low)
+
+
+def _second_children(axis: list[int]) -> list[int]:
+    """For each node of a binary tree in preorder, the place of its second child."""
+    second, waiting = [-1] * len(axis), [-1]
+    for at, split in enumerate(axis):
+        if not waiting:
+            raise Fails("the boxes are no tree")
+        parent = waiting.pop()
+        if parent >= 0:
+            second[parent] = at
+        if split >= 0:
+            waiting += [at, -1]
+    if waiting:
+        raise Fails("the boxes do not cover the domain")
+    return second
 
 
 def box_of(record: Record) -> Box:

@@ -18,7 +18,7 @@ from leo_cli.bounds.interval import propagate
 from leo_cli.domain import Domain
 from leo_cli.network import Network
 from leo_cli.proof.bounding import Arithmetic, Box, Group
-from leo_cli.proof.checker import BATCH, Checker, Fails, Record, halves
+from leo_cli.proof.checker import BATCH, Checker, Fails, Part, Record, halves
 from leo_cli.proof.graph import Net
 from leo_cli.stability.branch import Branching
 from leo_cli.stability.budget import Budget
@@ -123,7 +123,7 @@ class _Prover:
         trees = [v.evidence for v in verdicts if isinstance(v.evidence, InputSplitEvidence)]
         if not trees:
             return
-        self.checker.advance(len(self.checker.old.nodes))
+        self.checker.all_bounds()
         asked = [
             q
             for layer in self.node_of
@@ -132,31 +132,21 @@ class _Prover:
         ]
         if not asked:
             return
-        before = _Bounds.of(self.checker)
         claims = self._claims(asked)
-        self.checker.apply(claims)
-        self.checker.stack = []
-        axis, cut, failed = _grown(self.checker, trees[0], self.budget)
+        axis, cut, failed = _grown(self.checker, trees[0], claims, self.budget)
         asked = [q for q in asked if (self.node_of[q.layer], q.unit) not in failed]
-        before.restore(self.checker)
-        self.checker.claims = []
         if not asked:
             return
-        records = [self._claims(asked), Record("cuts", {}, {"axis": axis, "cut": cut})]
-        for record in records:
-            self.checker.apply(record)
-        self.records += records
+        record = Record("boxes", {}, {**self._claims(asked), "axis": axis, "cut": cut})
+        self.checker.apply(record)
+        self.records.append(record)
 
-    def _claims(self, asked: Sequence[Question]) -> Record:
-        return Record(
-            "boxes",
-            {},
-            {
-                "nodes": np.array([self.node_of[q.layer] for q in asked], np.int32),
-                "units": np.array([q.unit for q in asked], np.int32),
-                "above": np.array([q.above for q in asked], np.uint8),
-            },
-        )
+    def _claims(self, asked: Sequence[Question]) -> dict[str, Ints]:
+        return {
+            "nodes": np.array([self.node_of[q.layer] for q in asked], np.int32),
+            "units": np.array([q.unit for q in asked], np.int32),
+            "above": np.array([q.above for q in asked], np.uint8),
+        }
 
     # Slopes and phases, layer by layer
 
@@ -394,66 +384,49 @@ def _slope_columns(columns: Ints) -> dict[str, Ints]:
     }
 
 
-@dataclass(frozen=True)
-class _Bounds:
-    lower: dict[int, Floats]
-    upper: dict[int, Floats]
-
-    @staticmethod
-    def of(checker: Checker) -> _Bounds:
-        return _Bounds(
-            {k: b.copy() for k, b in checker.lower.items()},
-            {k: b.copy() for k, b in checker.upper.items()},
-        )
-
-    def restore(self, checker: Checker) -> None:
-        checker.lower.update(self.lower)
-        checker.upper.update(self.upper)
-
-
 def _grown(
-    checker: Checker, tree: InputSplitEvidence, budget: Budget
+    checker: Checker, tree: InputSplitEvidence, claims: dict[str, Ints], budget: Budget
 ) -> tuple[Ints, Floats, set[tuple[int, int]]]:
-    """The tree in preorder, with leaves halved further where that is needed, and the (node, unit) that stay open."""
-    axis, cut = tree.axis.tolist(), tree.cut.tolist()
-    child = tree.child.tolist()
+    """The tree in preorder, with leaves halved further where that is needed, and the (node, unit)
+    that stay open."""
+    nodes = claims["nodes"]
+    asked = {
+        k: (claims["units"][nodes == k], claims["above"][nodes == k] != 0)
+        for k in np.unique(nodes).tolist()
+    }
+    axis, cut, child = tree.axis.tolist(), tree.cut.tolist(), tree.child.tolist()
     box = checker.box
     whole = np.maximum(box.upper - box.lower, np.finfo(np.float64).tiny)
-    todo = [(0, box.lower, box.upper, 0)]
-    leaves: list[tuple[int, Floats, Floats, int]] = []
+    todo = [(0, Part(box.lower, box.upper, {}, {}), 0)]
     failed: set[tuple[int, int]] = set()
-    while todo or leaves:
-        while todo and len(leaves) < BATCH:
-            node, low, high, extra = todo.pop()
+    while todo:
+        batch = [todo.pop() for _ in range(min(len(todo), BATCH))]
+        bounded = checker.bound_parts([part for _, part, _ in batch], asked)
+        for (node, _, extra), part in zip(batch, bounded, strict=True):
+            open_claims = set(checker.open_claims(part, asked)) - failed
             if axis[node] < 0:
-                leaves.append((node, low, high, extra))
+                if not open_claims:
+                    continue
+                i = int(np.argmax((part.upper - part.lower) / whole))
+                middle = float(part.lower[i] + 0.5 * (part.upper[i] - part.lower[i]))
+                thin = not part.lower[i] < middle < part.upper[i]
+                if extra >= DEEPER or thin or budget.expired():
+                    failed |= open_claims
+                    continue
+                axis[node], cut[node], extra = i, middle, extra + 1
+                child[node] = [len(axis), len(axis) + 1]
+                axis += [-1, -1]
+                cut += [0.0, 0.0]
+                child += [[-1, -1], [-1, -1]]
+            elif not open_claims:
+                axis[node] = -1  # settled before it was split: its halves are needed no more
                 continue
-            second, first = halves(box, low, high, axis[node], cut[node])
-            todo.append((child[node][1], *second, extra))
-            todo.append((child[node][0], *first, extra))
-        wrong = checker.open_boxes([(low, high) for _, low, high, _ in leaves])
-        for (node, low, high, extra), found in zip(leaves, wrong, strict=True):
-            still = set(found) - failed
-            if not still:
-                continue
-            i = int(np.argmax((high - low) / whole))
-            middle = float(low[i] + 0.5 * (high[i] - low[i]))
-            if extra >= DEEPER or not low[i] < middle < high[i] or budget.expired():
-                failed |= still
-                continue
-            axis[node], cut[node] = i, middle
-            child[node] = [len(axis), len(axis) + 1]
-            axis += [-1, -1]
-            cut += [0.0, 0.0]
-            child += [[-1, -1], [-1, -1]]
-            second, first = halves(box, low, high, i, middle)
-            todo.append((child[node][1], *second, extra + 1))
-            todo.append((child[node][0], *first, extra + 1))
-        leaves = []
+            first, second = halves(box, part, axis[node], cut[node])
+            todo += [(child[node][1], second, extra), (child[node][0], first, extra)]
     order, stack = [], [0]
     while stack:
         node = stack.pop()
         order.append(node)
         if axis[node] >= 0:
             stack += [child[node][1], child[node][0]]
-    return np.array(axis, np.int16)[order], np.array(cut)[order], failed
+    return np.array(axis, np.int32)[order], np.array(cut)[order], failed
