@@ -118,6 +118,22 @@ def planted(seed: int) -> tuple[Network, Domain]:
     return Network(inputs, tuple(layers), (3,)), domain
 
 
+def paired(seed: int) -> tuple[Network, Domain]:
+    """Units in opposite pairs, more of them than there are readers or inputs."""
+    rng = np.random.default_rng(seed)
+    inputs, pairs, readers = 2, int(rng.integers(3, 6)), int(rng.integers(1, 3))
+    half = rng.choice([-1.0, -0.5, 0.5, 1.0, 2.0], (pairs, inputs))
+    bias = rng.choice([-0.5, 0.0, 0.25], pairs)
+    reader = rng.choice([-1.0, 0.5, 1.0, 2.0], (readers, 2 * pairs))
+    if rng.random() < 0.5:  # the kinks cancel: a relu(z) - a relu(-z) = a z
+        reader[:, pairs:] = -reader[:, :pairs]
+    network = chain(
+        (np.concatenate([half, -half]).tolist(), np.concatenate([bias, -bias]).tolist()),
+        (reader.tolist(), [0.0] * readers),
+    )
+    return network, unit_box(inputs)
+
+
 def _rows(rng: np.random.Generator, rows: int, columns: int) -> Floats:
     matrix = rng.choice([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0], (rows, columns))
     for i in range(1, rows):
