@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from leo_cli.arrays import Floats
+from leo_cli.bounds.dual import Dual
+from leo_cli.bounds.linear import Relaxed
 
 FALL = 0.2  # factor of mu from one round to the next
 ROUNDS, NEWTON_STEPS, HALVINGS = 18, 12, 30
@@ -122,3 +124,47 @@ def _newton(unit: _Unit, y: Floats, mu: float) -> Floats:
             return new
         step *= 0.5
     return y
+
+
+def leaf_program(
+    problem: Relaxed, objective: Floats, dual: Dual, path: tuple[tuple[int, int], ...]
+) -> LeafProgram:
+    """The linear program of a node whose phases are all fixed: objective z over the part of the
+    domain's box in which the units of `path` have their phases. objective: (width of the target,).
+    """
+    inputs = problem.network.inputs
+    # rows of [M | m] with h = M x + m, for each node
+    values = [np.hstack([np.eye(inputs), np.zeros((inputs, 1))])]
+    pre: list[Floats] = []
+    for k, layer in enumerate(problem.network.layers):
+        z = np.zeros((layer.width, inputs + 1))
+        z[:, -1] = layer.bias
+        for term in layer.terms:
+            z += term.map.apply(values[term.source].T).T
+        pre.append(z)
+        relaxation, phase = (
+            (problem.relaxations[k], dual.phases[k]) if k < problem.target else (None, None)
+        )
+        if relaxation is None:
+            values.append(z)
+            continue
+        on = relaxation.slope >= 1.0
+        if phase is not None:
+            on = np.where(phase[0] != 0, phase[0] > 0, on)
+        values.append(z * on[:, None])
+    rows, limits = [], []
+    for k, unit in path:
+        phase = dual.phases[k]
+        sign = -1.0 if phase is not None and phase[0, unit] > 0 else 1.0  # sign * z <= 0
+        rows.append(sign * pre[k][unit, :-1])
+        limits.append(-sign * pre[k][unit, -1])
+    form = objective @ pre[problem.target]
+    shape = (len(path), inputs)
+    return LeafProgram(
+        form[:-1],
+        float(form[-1]),
+        np.reshape(rows, shape),
+        np.array(limits),
+        problem.domain.lower,
+        problem.domain.upper,
+    )

@@ -12,52 +12,20 @@ Whatever the search does, each returned bound is evaluated by `backward` and val
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.arrays import Bools, Floats
+from leo_cli.bounds.adam import Ascent
+from leo_cli.bounds.dual import Dual, join, relaxations_of, stack
 from leo_cli.bounds.linear import Backward, Relaxed, backward
 from leo_cli.bounds.relaxation import Relaxation
 from leo_cli.parallel import map_blocks
 
-# decay rates and guard of Adam (Kingma & Ba, arXiv 1412.6980, algorithm 1)
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-12
 ELSEWHERE = 1e-6  # weight of what a relaxation may cost away from the minimiser
 BLOCK = 256  # rows optimised together
 RATE, DECAY = 0.2, 0.95  # step size of slopes, and its factor a step
-
-Array = TypeVar("Array", Floats, NDArray[np.int8])
-Phases = NDArray[np.int8]  # 1: z >= 0, -1: z <= 0, 0: open
-
-
-@dataclass(frozen=True)
-class Dual:
-    """What a bound is made of, for m rows. For each layer before the target, (m, width) or None
-    without a ReLU: phases that a row assumes, lower slopes, and multipliers (None: all zero)."""
-
-    phases: tuple[Phases | None, ...]
-    alphas: tuple[Floats | None, ...]
-    multipliers: tuple[Floats | None, ...]
-
-    def take(self, rows: Bools | Ints) -> Dual:
-        """A copy of some rows."""
-        return Dual(
-            tuple(None if a is None else a[rows] for a in self.phases),
-            tuple(None if a is None else a[rows] for a in self.alphas),
-            tuple(None if a is None else a[rows] for a in self.multipliers),
-        )
-
-    def put(self, rows: Bools | Ints, other: Dual) -> None:
-        """Overwrite slopes and multipliers of some rows."""
-        for mine, theirs in zip(self.alphas, other.alphas, strict=True):
-            if mine is not None and theirs is not None:
-                mine[rows] = theirs
-        for mine, theirs in zip(self.multipliers, other.multipliers, strict=True):
-            if mine is not None and theirs is not None:
-                mine[rows] = theirs
 
 
 @dataclass(frozen=True)
@@ -70,40 +38,6 @@ class Optimised:
     dual: Dual
     minimisers: Floats
     gaps: tuple[Floats | None, ...]
-
-
-def initial(problem: Relaxed, rows: int, phased: bool = False) -> Dual:
-    """Default slopes, no phases; with `phased`, room for phases and multipliers."""
-    alphas = tuple(
-        None if r is None else np.repeat(r.alpha[None], rows, axis=0)
-        for r in problem.relaxations[:-1]
-    )
-    zeros = tuple(None if a is None or not phased else np.zeros_like(a) for a in alphas)
-    phases = tuple(None if z is None else np.zeros(z.shape, dtype=np.int8) for z in zeros)
-    return Dual(phases, alphas, zeros)
-
-
-def relaxations_of(problem: Relaxed, dual: Dual) -> list[Relaxation | None]:
-    """The relaxation of each row: its slopes, exact where a phase is assumed."""
-    out: list[Relaxation | None] = []
-    for default, alpha, phase in zip(
-        problem.relaxations[:-1], dual.alphas, dual.phases, strict=True
-    ):
-        if default is None or alpha is None:
-            out.append(default)
-        elif phase is None:
-            out.append(replace(default, alpha=alpha))
-        else:
-            fixed = phase != 0
-            on = (phase > 0).astype(np.float64)
-            out.append(
-                Relaxation(
-                    np.where(fixed, on, alpha),
-                    np.where(fixed, on, default.slope),
-                    np.where(fixed, 0.0, default.intercept),
-                )
-            )
-    return out
 
 
 def optimise(
@@ -122,7 +56,7 @@ def optimise(
     z = forward_relaxed(problem, x, current.coefficients, chosen)
     gaps = [_gap(z[k], current.coefficients[k], chosen[k], free[k]) for k in range(problem.target)]
     position = np.arange(len(objective))
-    dual, ascent = start.take(position), _Ascent(start)
+    dual, ascent = start.take(position), Ascent(start)
     for step in range(steps):
         keep = best[position] < 0.0
         if not keep.any():
@@ -171,22 +105,8 @@ def optimise_blocks(
         np.concatenate([part.bound for part in parts]),
         join([part.dual for part in parts]),
         np.concatenate([part.minimisers for part in parts]),
-        tuple(_stack(gap) for gap in zip(*(part.gaps for part in parts), strict=True)),
+        tuple(stack(gap) for gap in zip(*(part.gaps for part in parts), strict=True)),
     )
-
-
-def join(parts: Sequence[Dual]) -> Dual:
-    """The rows of all parts, in order."""
-    return Dual(
-        tuple(_stack(a) for a in zip(*(part.phases for part in parts), strict=True)),
-        tuple(_stack(a) for a in zip(*(part.alphas for part in parts), strict=True)),
-        tuple(_stack(a) for a in zip(*(part.multipliers for part in parts), strict=True)),
-    )
-
-
-def _stack(arrays: Sequence[Array | None]) -> Array | None:
-    kept = [a for a in arrays if a is not None]
-    return np.concatenate(kept) if kept else None
 
 
 def forward_relaxed(
@@ -237,67 +157,3 @@ def _rows(result: Backward, keep: Bools) -> Backward:
         result.form[keep],
         tuple(a[keep] if len(a) else a for a in result.coefficients),
     )
-
-
-@dataclass(frozen=True)
-class _Moments:
-    mean: Floats
-    square: Floats
-
-    def take(self, rows: Bools) -> _Moments:
-        return _Moments(self.mean[rows], self.square[rows])
-
-
-class _Ascent:
-    """Adam on slopes, projected to [0, 1], and on multipliers, projected to the sign of their
-    phase.
-    """
-
-    def __init__(self, dual: Dual) -> None:
-        self.alphas = [_zeros(a) for a in dual.alphas]
-        self.multipliers = [_zeros(a) for a in dual.multipliers]
-        self.steps = 0
-
-    def take(self, rows: Bools) -> _Ascent:
-        self.alphas = [None if m is None else m.take(rows) for m in self.alphas]
-        self.multipliers = [None if m is None else m.take(rows) for m in self.multipliers]
-        return self
-
-    def step(
-        self,
-        dual: Dual,
-        z: Sequence[Floats],
-        coefficients: Sequence[Floats],
-        free: Sequence[Bools | None],
-        rate: float,
-    ) -> Dual:
-        self.steps += 1
-        alphas, multipliers = list(dual.alphas), list(dual.multipliers)
-        for k, alpha in enumerate(dual.alphas):
-            a, moments, may_move = coefficients[k], self.alphas[k], free[k]
-            if alpha is None or moments is None or may_move is None or a.shape != z[k].shape:
-                continue
-            gradient = np.where(may_move, np.maximum(a, 0.0) * z[k], 0.0)
-            move = rate * self._direction(moments, gradient)
-            alphas[k] = np.clip(alpha + move, 0.0, 1.0)
-            phase, extra, more = dual.phases[k], dual.multipliers[k], self.multipliers[k]
-            if phase is None or extra is None or more is None:
-                continue
-            scale = np.abs(a).mean(axis=1, keepdims=True)
-            move = rate * scale * self._direction(more, np.where(phase != 0, z[k], 0.0))
-            moved = extra + move
-            multipliers[k] = np.where(
-                phase > 0, np.minimum(moved, 0.0), np.where(phase < 0, np.maximum(moved, 0.0), 0.0)
-            )
-        return Dual(dual.phases, tuple(alphas), tuple(multipliers))
-
-    def _direction(self, moments: _Moments, gradient: Floats) -> Floats:
-        mean, square = moments.mean, moments.square
-        mean += (1 - BETA1) * (gradient - mean)
-        square += (1 - BETA2) * (gradient * gradient - square)
-        scale = np.sqrt(square / (1 - BETA2**self.steps)) + EPSILON
-        return np.asarray(mean / (1 - BETA1**self.steps) / scale)
-
-
-def _zeros(a: Floats | None) -> _Moments | None:
-    return None if a is None else _Moments(np.zeros_like(a), np.zeros_like(a))

@@ -9,6 +9,7 @@ import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.domain import Domain
+from leo_cli.stability.evidence import InputSplitEvidence
 from leo_cli.stability.knowledge import Knowledge
 
 
@@ -82,3 +83,28 @@ def cut(domain: Domain, boxes: Boxes, axis: Ints, where: Floats, nodes: Ints) ->
     first = Boxes(left.lower, left.upper, nodes[:, 0], left.z_lower, left.z_upper)
     second = Boxes(right.lower, right.upper, nodes[:, 1], right.z_lower, right.z_upper)
     return Boxes.join([first, second])
+
+
+class CutTree:
+    """The record of all cuts, for the proof."""
+
+    def __init__(self) -> None:
+        self.axis, self.where, self.children = [-1], [0.0], [(-1, -1)]
+
+    @property
+    def nodes(self) -> int:
+        return len(self.axis)
+
+    def split(self, node: int, axis: int, where: float) -> tuple[int, int]:
+        first = self.nodes
+        self.axis[node], self.where[node] = axis, where
+        self.children[node] = (first, first + 1)
+        self.axis += [-1, -1]
+        self.where += [0.0, 0.0]
+        self.children += [(-1, -1), (-1, -1)]
+        return first, first + 1
+
+    def evidence(self) -> InputSplitEvidence:
+        return InputSplitEvidence(
+            np.array(self.axis), np.array(self.where), np.array(self.children)
+        )

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
-from leo_cli.bounds.leaf import LeafProgram, solve_leaf
+from leo_cli.bounds.dual import initial
+from leo_cli.bounds.leaf import leaf_program, solve_leaf
 from leo_cli.bounds.linear import Relaxed, relaxed
-from leo_cli.bounds.slopes import Dual, Optimised, initial, join, optimise, optimise_blocks
+from leo_cli.bounds.slopes import Optimised, optimise, optimise_blocks
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import PhaseLeaf, PhaseSplitEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
+from leo_cli.stability.nodes import Nodes, Question, fresh, join_nodes
 from leo_cli.stability.replay import replay
 from leo_cli.stability.witness import climb
 
@@ -48,42 +50,6 @@ class Branching:
             knowledge = search.knowledge
 
 
-@dataclass
-class _Question:
-    """One unit and direction: what its finished leaves have shown so far."""
-
-    unit: int
-    above: bool
-    open_nodes: int = 1
-    bound: float = np.inf  # least bound of the finished leaves
-    leaves: list[PhaseLeaf] = field(default_factory=list)
-    stuck: bool = (
-        False  # given up: out of time, or a node that can be neither bounded nor branched (a tie)
-    )
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Nodes:
-    """A batch of nodes: the question of each, and what its bound is made of."""
-
-    question: Ints
-    dual: Dual
-    path: list[tuple[tuple[int, int], ...]]  # (layer, unit) in order of branching
-    bound: Floats
-
-    def __len__(self) -> int:
-        return len(self.question)
-
-    def take(self, rows: Ints) -> _Nodes:
-        return _Nodes(
-            self.question[rows],
-            self.dual.take(rows),
-            [self.path[i] for i in rows.tolist()],
-            self.bound[rows],
-        )
-
-
 class _Search:
     """The open nodes of all questions of one layer."""
 
@@ -93,7 +59,7 @@ class _Search:
             knowledge.network, knowledge.domain, knowledge.lower, knowledge.upper, layer
         )
         self.questions = [
-            _Question(int(unit), above)
+            Question(int(unit), above)
             for above, units in (
                 (True, knowledge.open_above(layer)),
                 (False, knowledge.open_below(layer)),
@@ -101,10 +67,10 @@ class _Search:
             for unit in np.flatnonzero(units)
         ]
         count = len(self.questions)
-        self.nodes: list[_Nodes] = []
+        self.nodes: list[Nodes] = []
         if count:
             dual = initial(self.problem, count, phased=True)
-            self.nodes = [_fresh(dual, count)]
+            self.nodes = [fresh(dual, count)]
 
     def advance(self) -> Iterator[Findings]:
         """Bound a batch, settle or branch its nodes; what questions and points this answered."""
@@ -127,14 +93,14 @@ class _Search:
         yield from self._branch(batch, result, bound, rest)
         self._charge(batch, time.perf_counter() - started)
 
-    def _charge(self, batch: _Nodes, seconds: float) -> None:
+    def _charge(self, batch: Nodes, seconds: float) -> None:
         """Book the time of a batch on its questions; give up those that have had theirs."""
         for index, nodes in zip(*np.unique(batch.question, return_counts=True), strict=True):
             question = self.questions[int(index)]
             question.seconds += seconds * nodes / len(batch)
             question.stuck |= question.seconds > self.budget.unit_seconds
 
-    def _next_batch(self) -> _Nodes | None:
+    def _next_batch(self) -> Nodes | None:
         """The most recent nodes of questions that are still asked."""
         parts, total = [], 0
         while self.nodes and total < BATCH:
@@ -147,7 +113,7 @@ class _Search:
             if len(part):
                 parts.append(part)
                 total += len(part)
-        return _join(parts) if parts else None
+        return join_nodes(parts) if parts else None
 
     def _asked(self, questions: Ints) -> Bools:
         """Which nodes belong to questions that are neither answered nor given up."""
@@ -159,14 +125,14 @@ class _Search:
         )
         return asked[questions]
 
-    def _objective(self, batch: _Nodes) -> Floats:
+    def _objective(self, batch: Nodes) -> Floats:
         rows = np.zeros((len(batch), self.problem.network.layers[-1].width))
         asked = [self.questions[i] for i in batch.question]
         units = [q.unit for q in asked]
         rows[np.arange(len(batch)), units] = [-1.0 if q.above else 1.0 for q in asked]
         return rows
 
-    def _candidates(self, batch: _Nodes, minimisers: Floats, bound: Floats) -> Floats:
+    def _candidates(self, batch: Nodes, minimisers: Floats, bound: Floats) -> Floats:
         """The minimisers of nodes that are not proved, and for each question what a short climb
         from the worst of them finds.
         """
@@ -199,7 +165,7 @@ class _Search:
         )
         return self.knowledge.witnesses[before:]
 
-    def _settle(self, batch: _Nodes, result: Optimised, row: int) -> Iterator[Findings]:
+    def _settle(self, batch: Nodes, result: Optimised, row: int) -> Iterator[Findings]:
         """A node is proved; its question too, if it was the last one."""
         question = self.questions[int(batch.question[row])]
         question.open_nodes -= 1
@@ -212,7 +178,7 @@ class _Search:
             self.knowledge = self.knowledge.learn(found, None, Branching.name)
             yield found
 
-    def _leaf(self, batch: _Nodes, result: Optimised, row: int) -> PhaseLeaf:
+    def _leaf(self, batch: Nodes, result: Optimised, row: int) -> PhaseLeaf:
         """The evidence of one proved node, in units of the full network."""
         path = batch.path[row]
         live = self.problem.live
@@ -238,7 +204,7 @@ class _Search:
         )
 
     def _branch(
-        self, batch: _Nodes, result: Optimised, bound: Floats, rows: Ints
+        self, batch: Nodes, result: Optimised, bound: Floats, rows: Ints
     ) -> Iterator[Findings]:
         """Split each node at the unit whose relaxation costs most at the minimiser."""
         if len(rows) == 0:
@@ -268,11 +234,11 @@ class _Search:
                 (*batch.path[row], (int(k), int(u)))
                 for row, (k, u) in zip(rows, where, strict=True)
             ]
-            self.nodes.append(_Nodes(batch.question[rows], dual, path, bound[rows]))
+            self.nodes.append(Nodes(batch.question[rows], dual, path, bound[rows]))
         for row in rows.tolist():
             self.questions[int(batch.question[row])].open_nodes += 1
 
-    def _finish_leaves(self, batch: _Nodes, result: Optimised, rows: Ints) -> Iterator[Findings]:
+    def _finish_leaves(self, batch: Nodes, result: Optimised, rows: Ints) -> Iterator[Findings]:
         """Nodes that cannot be branched are linear programs: find their multipliers or a witness.
 
         A question of which neither is good enough is given up (a tie)."""
@@ -293,63 +259,3 @@ class _Search:
                 yield from self._settle(batch.take(np.array([row])), final, 0)
             elif not len(points):
                 self.questions[int(batch.question[row])].stuck = True
-
-
-def _fresh(dual: Dual, count: int) -> _Nodes:
-    """The root nodes of `count` questions."""
-    return _Nodes(np.arange(count), dual, [()] * count, np.full(count, -np.inf))
-
-
-def _join(parts: list[_Nodes]) -> _Nodes:
-    if len(parts) == 1:
-        return parts[0]
-    return _Nodes(
-        np.concatenate([part.question for part in parts]),
-        join([part.dual for part in parts]),
-        [path for part in parts for path in part.path],
-        np.concatenate([part.bound for part in parts]),
-    )
-
-
-def leaf_program(
-    problem: Relaxed, objective: Floats, dual: Dual, path: tuple[tuple[int, int], ...]
-) -> LeafProgram:
-    """The linear program of a node whose phases are all fixed: objective z over the part of the
-    domain's box in which the units of `path` have their phases. objective: (width of the target,).
-    """
-    inputs = problem.network.inputs
-    # rows of [M | m] with h = M x + m, for each node
-    values = [np.hstack([np.eye(inputs), np.zeros((inputs, 1))])]
-    pre: list[Floats] = []
-    for k, layer in enumerate(problem.network.layers):
-        z = np.zeros((layer.width, inputs + 1))
-        z[:, -1] = layer.bias
-        for term in layer.terms:
-            z += term.map.apply(values[term.source].T).T
-        pre.append(z)
-        relaxation, phase = (
-            (problem.relaxations[k], dual.phases[k]) if k < problem.target else (None, None)
-        )
-        if relaxation is None:
-            values.append(z)
-            continue
-        on = relaxation.slope >= 1.0
-        if phase is not None:
-            on = np.where(phase[0] != 0, phase[0] > 0, on)
-        values.append(z * on[:, None])
-    rows, limits = [], []
-    for k, unit in path:
-        phase = dual.phases[k]
-        sign = -1.0 if phase is not None and phase[0, unit] > 0 else 1.0  # sign * z <= 0
-        rows.append(sign * pre[k][unit, :-1])
-        limits.append(-sign * pre[k][unit, -1])
-    form = objective @ pre[problem.target]
-    shape = (len(path), inputs)
-    return LeafProgram(
-        form[:-1],
-        float(form[-1]),
-        np.reshape(rows, shape),
-        np.array(limits),
-        problem.domain.lower,
-        problem.domain.upper,
-    )

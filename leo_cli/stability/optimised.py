@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from leo_cli.arrays import Floats, Ints
+from leo_cli.bounds.dual import Dual, initial
 from leo_cli.bounds.linear import Relaxed, relaxed
-from leo_cli.bounds.slopes import Dual, initial, optimise_blocks
+from leo_cli.bounds.slopes import optimise_blocks
 from leo_cli.stability.bounding import blocks, objective
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import LinearEvidence

@@ -15,7 +15,7 @@ When the search ends early, all that is settled in every box at hand is proved a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,16 +24,15 @@ from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.linear import Backward, Relaxed, backward, relaxed
 from leo_cli.bounds.relaxation import Relaxation, relax
 from leo_cli.parallel import map_blocks
-from leo_cli.stability.boxes import Boxes, cut, root_boxes
+from leo_cli.stability.boxes import Boxes, CutTree, cut, root_boxes
 from leo_cli.stability.budget import Budget
-from leo_cli.stability.evidence import InputSplitEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
+from leo_cli.stability.looseness import blame, input_to_cut, normalised
 from leo_cli.stability.replay import replay
 
 BATCH = 256  # boxes bounded together
 ROWS = 2048  # questions bounded together, small enough for the processor's cache
 RANDOM_POINTS = 4  # a box
-THIN = 2.0**-20  # an input thinner than this share of the widest is not split before it
 
 
 @dataclass(frozen=True)
@@ -55,31 +54,6 @@ class InputSplitting:
         yield Findings(search.conclusions())
 
 
-class _Tree:
-    """The record of all cuts, for the proof."""
-
-    def __init__(self) -> None:
-        self.axis, self.where, self.children = [-1], [0.0], [(-1, -1)]
-
-    @property
-    def nodes(self) -> int:
-        return len(self.axis)
-
-    def split(self, node: int, axis: int, where: float) -> tuple[int, int]:
-        first = self.nodes
-        self.axis[node], self.where[node] = axis, where
-        self.children[node] = (first, first + 1)
-        self.axis += [-1, -1]
-        self.where += [0.0, 0.0]
-        self.children += [(-1, -1), (-1, -1)]
-        return first, first + 1
-
-    def evidence(self) -> InputSplitEvidence:
-        return InputSplitEvidence(
-            np.array(self.axis), np.array(self.where), np.array(self.children)
-        )
-
-
 class _Splitting:
     """The boxes still to do, and the hull of the bounds of those that are done."""
 
@@ -93,7 +67,7 @@ class _Splitting:
         self.knowledge, self.layers, self.rng, self.budget = knowledge, layers, rng, budget
         domain = knowledge.domain
         self.whole = np.maximum(domain.upper - domain.lower, np.finfo(np.float64).tiny)
-        self.tree = _Tree()
+        self.tree = CutTree()
         self.problems: dict[int, Relaxed] = {}
         self.shares: dict[int, Floats] = {}
         self.stack: list[Boxes] = [root_boxes(knowledge)]
@@ -175,10 +149,11 @@ class _Splitting:
             self.knowledge.open_above(k)[unit] & (high[box, unit] > 0),
         )
         rows = np.flatnonzero(is_open)
-        shares = _normalised(np.abs(form) * (ends[1] - ends[0]))
-        blame = self._blame(problem, boxes, box, rows, result.coefficients)
+        shares = normalised(np.abs(form) * (ends[1] - ends[0]))
+        used = [a[rows] if len(a) else a for a in result.coefficients]
+        blamed = blame(problem, boxes, box[rows], used, self.shares)
         smear = np.zeros_like(boxes.lower)
-        np.add.at(smear, box[rows], shares[rows] + blame)
+        np.add.at(smear, box[rows], shares[rows] + blamed)
         self.shares[k] = np.zeros((len(boxes), layer.width, boxes.lower.shape[1]))
         np.add.at(self.shares[k], (box, unit), shares)
         corners = np.where(form[rows] > 0, ends[0][rows], ends[1][rows])
@@ -202,35 +177,6 @@ class _Splitting:
                 np.concatenate(a) for a in zip(*(part.coefficients for part in parts), strict=True)
             ),
         )
-
-    def _blame(
-        self,
-        problem: Relaxed,
-        boxes: Boxes,
-        box: Ints,
-        rows: Ints,
-        coefficients: Sequence[Floats],
-    ) -> Floats:
-        """(rows, inputs) share of each input in the looseness of each open row.
-
-        A unit's relaxation is off by at most t where its coefficient is negative, by max(-alpha l,
-        (1 - alpha) u) where it is positive; that is blamed on the inputs that move the unit.
-        """
-        blame = np.zeros((len(rows), boxes.lower.shape[1]))
-        at = box[rows]
-        for k, layer in enumerate(problem.network.layers[:-1]):
-            if not layer.relu or k not in self.shares or coefficients[k].shape[1] == 0:
-                continue
-            live = problem.live[k]
-            low, high = boxes.z_lower[k][:, live], boxes.z_upper[k][:, live]
-            r = relax(low, high)
-            off = np.where(
-                (low < 0) & (high > 0), np.maximum(-r.alpha * low, (1 - r.alpha) * high), 0.0
-            )
-            a = coefficients[k][rows]
-            weight = np.where(a < 0, -a * r.intercept[at], a * off[at])
-            blame += np.einsum("ru,rui->ri", weight, self.shares[k][:, live][at])
-        return _normalised(blame)
 
     def _problem(self, k: int) -> Relaxed:
         if k not in self.problems:
@@ -263,7 +209,7 @@ class _Splitting:
         unsettled.
         """
         width = boxes.upper - boxes.lower
-        axis = _axis(width, width / self.whole, smear)
+        axis = input_to_cut(width, width / self.whole, smear)
         rows = np.arange(len(boxes))
         where = boxes.lower[rows, axis] + 0.5 * width[rows, axis]
         possible = (where > boxes.lower[rows, axis]) & (where < boxes.upper[rows, axis])
@@ -290,27 +236,6 @@ class _Splitting:
             found += [Bound(k, int(j), False, float(low[j]), evidence) for j in better_low]
             found += [Bound(k, int(j), True, float(high[j]), evidence) for j in better_high]
         return tuple(found)
-
-
-def _normalised(weight: Floats) -> Floats:
-    """Rows divided by their sums."""
-    total = weight.sum(axis=1, keepdims=True)
-    return np.asarray(np.divide(weight, total, out=np.zeros_like(weight), where=total > 0))
-
-
-def _axis(width: Floats, share: Floats, smear: Floats) -> Ints:
-    """(m,) the input to split in each box: the largest smear, but the widest where that has become
-    very thin.
-
-    width, smear: (m, inputs). share: width relative to the domain's. A relaxation can be loose in
-    an input that its own linear form does not show; without the second rule such a box is never cut
-    where it matters.
-    """
-    axis: Ints = np.where(width > 0, smear, -1.0).argmax(axis=1)
-    rows = np.arange(len(axis))
-    widest = share.argmax(axis=1)
-    thin = share[rows, axis] < THIN * share[rows, widest]
-    return np.where(thin, widest, axis)
 
 
 def _relaxations(problem: Relaxed, boxes: Boxes, rows: Ints) -> list[Relaxation | None]:

@@ -25,9 +25,10 @@ from support.strategies import (
 )
 
 from leo_cli.arrays import Floats
+from leo_cli.bounds.dual import initial
 from leo_cli.bounds.interval import propagate
 from leo_cli.bounds.linear import Relaxed, backward, relaxed
-from leo_cli.bounds.slopes import initial, optimise
+from leo_cli.bounds.slopes import optimise
 from leo_cli.domain import Domain
 from leo_cli.network import Network
 

@@ -37,9 +37,13 @@ from leo_cli.stability.milp.model import Answer, MilpModel, Question
 from leo_cli.stability.milp.unit import window
 from leo_cli.stability.replay import replay
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # overflow is meant to happen
+]
 
 CBC = in_this_process()
+MODEST = 10.0  # inputs of a million times a solver's tolerance are not known to any useful digit
 
 
 def bounded(network: Network, domain: Domain) -> Knowledge:
@@ -90,7 +94,7 @@ def test_an_honest_solver_answers_every_clear_question(decider: type) -> None:
     @given(st.data())
     def holds(data: st.DataObject) -> None:
         nonlocal asked
-        domain = data.draw(domains())
+        domain = data.draw(domains().filter(lambda d: d.magnitude.max() <= MODEST))
         network = data.draw(networks_on(domain, 2, palettes=TAME))
         before = bounded(network, domain)
         truth = enumerate_patterns(network, domain)
@@ -108,8 +112,8 @@ def test_an_honest_solver_answers_every_clear_question(decider: type) -> None:
                     scale = max(abs(end) for end in truth.range(k, j))
                     asked += 1
                     bound = abs(float((before.upper if above else before.lower)[k][j]))
-                    tie = scale <= 100 and bound > 1e-9  # beyond that, solvers' tolerances blur it
-                    if attained <= (0 if tie else -1e-3 * (1 + scale)) and is_open:
+                    asked_at_all = is_open and bound > 1e-5  # else bounds say it is almost 0
+                    if asked_at_all and attained <= 0:
                         # a unit is claimed once: inactive, else active
                         assert claimed or (k, j, True) in knowledge.claims
                     elif attained > 1e-3 * (1 + scale):

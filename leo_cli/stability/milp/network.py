@@ -27,12 +27,13 @@ from leo_cli.arrays import Floats
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.knowledge import Claim, Findings, Knowledge
 from leo_cli.stability.milp.encode import Encoding, encode
-from leo_cli.stability.milp.model import THRESHOLD, Answer, Builder, Question, Solver
+from leo_cli.stability.milp.model import Answer, Builder, Question, Solver
 from leo_cli.stability.milp.points import inside, shown
 from leo_cli.stability.milp.unit import MilpOptions
 
 Key = tuple[int, int, bool]  # (layer, unit, above): is z > 0 (above) or z < 0 possible?
 
+THRESHOLD = 1e-5  # what h or hbar counts as a sign: the slack of several rows adds up here
 SOME = 1.0 - 1e-3  # what sum(p + q) must reach: 1, less what solvers' tolerances take from it
 CLAIMED = 0.5  # a part of the largest p or q: from there on the solver claims to answer a question
 

@@ -35,6 +35,9 @@ from leo_cli.stability.milp.mps import MpsText, column_name
 
 NODES = 500  # of CBC's first effort
 LATE = 0.95  # an answer after this part of its time may be that of an interrupted search
+# What solvers take for 0 by default (1e-7, and 1e-6 of an integer) adds up over rows, and times a big-M, to
+# more than a question's threshold.
+TIGHT = 1e-9
 # of the newer CBC: what its bound propagation finds infeasible it reports as "Status unknown"
 BOX_OPTIONS = ("boundPropLevel off",)
 
@@ -274,7 +277,9 @@ def _cbcbox_path() -> str | None:
 
 def _cbc_backend(label: str, kind: Any, always: tuple[str, ...] = (), **where: str) -> Backend:
     def make(effort: int, seconds: float | None) -> Any:
-        options = [*always, "maxSolutions 1"] if effort < 2 else list(always)
+        options = [*always, f"integerTolerance {TIGHT}", f"primalTolerance {TIGHT}"]
+        if effort < 2:
+            options.append("maxSolutions 1")
         if effort == 0:
             options += ["preprocess off", "cuts off", f"maxNodes {NODES}"]
         return kind(msg=False, timeLimit=seconds, options=options, **where)
@@ -283,7 +288,10 @@ def _cbc_backend(label: str, kind: Any, always: tuple[str, ...] = (), **where: s
 
 
 def _make_highs(effort: int, seconds: float | None) -> Any:
-    options: dict[str, float] = {"mip_feasibility_tolerance": 1e-9}
+    options: dict[str, float] = {
+        "mip_feasibility_tolerance": TIGHT,
+        "primal_feasibility_tolerance": TIGHT,
+    }
     if effort == 0:
         options["mip_max_improving_sols"] = 1
     return Highs(msg=False, timeLimit=seconds, threads=1, **options)
