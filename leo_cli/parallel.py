@@ -1,7 +1,7 @@
 """Work on blocks of rows in threads. numpy releases the interpreter lock, so threads use the cores.
 
-Blocks have a fixed size, so results do not depend on the number of threads. The command line keeps BLAS
-itself to one thread, so that two pools never fight.
+Blocks have a fixed size, so results do not depend on the number of threads. The command line keeps
+BLAS itself to one thread, so that two pools never fight.
 """
 
 from __future__ import annotations

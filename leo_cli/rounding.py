@@ -20,15 +20,17 @@ SMALLEST = 2.0**-1074  # eta, the smallest positive float64
 def gamma(n: int) -> float:
     """Upper bound of gamma_n = n u / (1 - n u), with room for evaluating the bound itself.
 
-    The factor 2 covers the rounding of every non-negative sum that the result multiplies:
-    a sum of m non-negative products computed in float64 is at least (1 - gamma_m) of its real value,
-    and (1 - gamma_m) * 2 >= 1 for every m below 2**51.
+    The factor 2 covers the rounding of every non-negative sum that the result multiplies: a sum of
+    m non-negative products computed in float64 is at least (1 - gamma_m) of its real value, and (1
+    - gamma_m) * 2 >= 1 for every m below 2**51.
     """
     return 2.0 * (n + 2) * UNIT_ROUNDOFF
 
 
 def down(x: Floats) -> Floats:
-    """The next float64 below (a computed x within half an ulp of its real value becomes a lower bound)."""
+    """The next float64 below (a computed x within half an ulp of its real value becomes a lower
+    bound).
+    """
     return np.nextafter(x, -np.inf)
 
 

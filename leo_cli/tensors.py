@@ -7,7 +7,8 @@ from math import prod
 @dataclass(frozen=True)
 class TensorSpec:
     """shape: as in the file, with the batch axis (int, symbol name, or None where unknown).
-    features: the shape without the batch axis. dtype: "float16", "float32", "float64", "int64", ..."""
+    features: the shape without the batch axis. dtype: "float16", "float32", "float64", "int64", ...
+    """
 
     name: str
     shape: tuple[int | str | None, ...]
