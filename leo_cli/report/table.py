@@ -193,7 +193,7 @@ class _Table:
 
     def _wrapped(self, text: str, room: int) -> list[str]:
         lines = [""]
-        for word in text.split():
+        for word in filter(None, text.split(" ")):
             piece = self._cut(word, room).replace(_TIE, " ")
             if len(lines[-1]) + len(piece) + 1 > room and lines[-1].strip():
                 lines.append(piece)

@@ -78,3 +78,10 @@ def test_shares_that_are_not_quite_all_or_nothing_do_not_read_so() -> None:
     for share, text in ((0.99999, "99.9%"), (0.00001, "0.1%"), (1.0, "100%"), (0.0, "0%")):
         v = replace(report.verification, bit_identical=share)
         assert f"{text} bit-identical" in render_table(replace(report, verification=v), ASCII)
+
+
+def test_lines_break_between_parts_not_within_them() -> None:
+    table = render_table(example(), ASCII)
+    assert "largest difference 1.4e-06 (3 ulp)" in table
+    stages = "read 50 ms, classify 1.1 s, rewrite 0.1 s, verify 0.4 s"
+    assert all(part in table for part in stages.split(", "))
