@@ -21,7 +21,7 @@ from leo_cli.cli.options import (
 from leo_cli.cli.progress import progress_on_stderr
 
 
-@click.command()
+@click.command(short_help="Classify the units of a model; write nothing.")
 @click.argument("model", metavar="IN.onnx")
 @bounds_option
 @samples_option

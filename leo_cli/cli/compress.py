@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from leo_cli.problem import Problem
 
 
-@click.command()
+@click.command(short_help="Make a model smaller without changing it on its domain.")
 @click.argument("model", metavar="IN.onnx")
 @click.argument("target", metavar="OUT.onnx")
 @bounds_option

@@ -46,7 +46,9 @@ def publish(report: Report, output: Output, model_on_stdout: bool = False) -> No
     With the model on stdout the table goes to stderr.
     """
     if output.report not in (None, STANDARD):
-        _write_text(Path(str(output.report)), report.to_json())
+        from leo_cli.onnx_io import save
+
+        save(report.to_json().encode(), Path(str(output.report)))
     if output.json or output.report == STANDARD:
         write_stdout(report.to_json().encode())
     elif not output.quiet:
@@ -57,10 +59,6 @@ def remark(output: Output, text: str) -> None:
     """One line for people on stderr, unless --quiet."""
     if not output.quiet:
         click.echo(f"leo: {text}", err=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _print_table(report: Report, stream: TextIO, verbose: bool) -> None:

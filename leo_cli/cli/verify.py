@@ -18,7 +18,7 @@ from leo_cli.cli.options import (
 )
 
 
-@click.command()
+@click.command(short_help="Compare two models on a domain.")
 @click.argument("first", metavar="A.onnx")
 @click.argument("second", metavar="B.onnx")
 @bounds_option
