@@ -104,7 +104,9 @@ class Form:
     constant: Array
     error: Array
 
-    def take(self, rows: Array, sign: float = 1.0) -> Form:
+    def take(self, rows: Array, negated: bool = False) -> Form:
+        """Some rows, or what is 0 minus them."""
+        sign = -1 if negated else 1  # an integer: a float would make floats of fractions
         parts = {s: sign * a[rows] for s, a in self.parts.items()}
         return Form(parts, sign * self.constant[rows], self.error[rows])
 

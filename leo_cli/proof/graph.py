@@ -30,13 +30,15 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """terms: source -> (width, width of source) float64. slack: relative error of the coefficients."""
+    """terms: source -> (width, width of source) float64. slack: relative error of the coefficients, of
+    which there is one a unit then, computed from the stored numbers `given`: (width, n)."""
 
     name: str
     terms: dict[int, Array]
     bias: Array
     relu: bool
     slack: float = 0.0
+    given: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ class _Reader:
                 needed.update(self.nodes[k].terms)
         number = {old: new for new, old in enumerate(sorted(needed))}
         nodes = [
-            Node(n.name, {number[s]: w for s, w in n.terms.items()}, n.bias, n.relu, n.slack)
+            Node(
+                n.name, {number[s]: w for s, w in n.terms.items()}, n.bias, n.relu, n.slack, n.given
+            )
             for n in (self.nodes[k] for k in sorted(needed))
         ]
         renumber = np.vectorize(number.__getitem__, otypes=[np.int64])
@@ -175,29 +179,28 @@ class _Reader:
     # Operators. Each gives the value of the first output, or None for what it does not know.
 
     def _add_node(self, name: str, terms: dict[int, Array], bias: Array, relu: bool = False,
-                  slack: float = 0.0) -> Pick:  # fmt: skip
+                  slack: float = 0.0, given: Array | None = None) -> Pick:  # fmt: skip
         bias = np.array(bias, np.float64)
-        self.nodes.append(Node(name, terms, bias, relu, slack))
+        self.nodes.append(Node(name, terms, bias, relu, slack, given))
         return Pick(np.full(len(bias), len(self.nodes) - 1), np.arange(len(bias)))
 
-    def _affine(self, name: str, matrix: Array, pick: Pick, bias: Any = 0.0,
-                slack: float = 0.0) -> Pick:  # fmt: skip
+    def _affine(self, name: str, matrix: Array, pick: Pick, bias: Any = 0.0) -> Pick:
         """matrix (out, features) applied to the elements of a pick, plus bias."""
         nodes, units = pick.nodes.ravel(), pick.units.ravel()
         if matrix.size > LARGEST:
             raise Unreadable(f'"{name}": a matrix of {matrix.size} entries')
         if len(set(zip(nodes.tolist(), units.tolist(), strict=True))) < len(nodes):
             # an element that occurs twice: its coefficients must not be added in floats
-            return self._affine(name, matrix, self._rows(name, pick), bias, slack)
+            return self._affine(name, matrix, self._rows(name, pick), bias)
         terms = {}
         for s in np.unique(nodes).tolist():
             at = nodes == s
             terms[s] = np.zeros((len(matrix), len(self.nodes[s].bias)))
             terms[s][:, units[at]] = matrix[:, at]
-        return self._add_node(name, terms, np.zeros(len(matrix)) + bias, False, slack)
+        return self._add_node(name, terms, np.zeros(len(matrix)) + bias)
 
-    def _rows(self, name: str, pick: Pick, scale: Any = 1.0, slack: float = 0.0) -> Pick:
-        """A node whose units are `scale` times the elements of a pick."""
+    def _rows(self, name: str, pick: Pick, scale: Any = 1.0, given: Array | None = None) -> Pick:
+        """A node whose units are `scale` times the elements of a pick, computed from `given`."""
         nodes, units = pick.nodes.ravel(), pick.units.ravel()
         scale = np.zeros(len(nodes)) + scale
         terms = {}
@@ -207,7 +210,8 @@ class _Reader:
                 raise Unreadable(f'"{name}": a selection of {len(nodes)} features')
             terms[s] = np.zeros((len(nodes), len(self.nodes[s].bias)))
             terms[s][at, units[at]] = scale[at]
-        return self._add_node(name, terms, np.zeros(len(nodes)), False, slack)
+        return self._add_node(name, terms, np.zeros(len(nodes)), False,
+                              0.0 if given is None else ROUNDED, given)  # fmt: skip
 
     def _whole(self, pick: Pick) -> int:
         """The node whose units the pick lists in order, or -1."""
@@ -227,7 +231,7 @@ class _Reader:
             self._rows(name, pick)
             k = len(self.nodes) - 1
         node = self.nodes[k]
-        made = self._add_node(name, node.terms, bias.ravel(), False, node.slack)
+        made = self._add_node(name, node.terms, bias.ravel(), False, node.slack, node.given)
         return self._shaped(made, pick.units)
 
     def op_add(self, name: str, attributes: Any, a: Any, b: Any) -> Any:
@@ -272,7 +276,8 @@ class _Reader:
         if divisor is None or not divisor.all():
             return None
         exact = np.all(np.frexp(np.abs(divisor))[0] == 0.5)
-        made = self._rows(name, a, (1.0 / divisor).ravel(), 0.0 if exact else ROUNDED)
+        given = None if exact else divisor.reshape(-1, 1)
+        made = self._rows(name, a, (1.0 / divisor).ravel(), given)
         return self._shaped(made, a.units)
 
     def op_matmul(self, name: str, attributes: Any, a: Any, b: Any) -> Any:
@@ -316,7 +321,8 @@ class _Reader:
         if k < 0 or self.nodes[k].relu:
             k = int(self._rows(name, a).nodes[0])
         node = self.nodes[k]
-        return self._shaped(self._add_node(name, node.terms, node.bias, True, node.slack), a.units)
+        made = self._add_node(name, node.terms, node.bias, True, node.slack, node.given)
+        return self._shaped(made, a.units)
 
     def op_max(self, name: str, attributes: Any, *values: Any) -> Any:
         picks = [v for v in values if isinstance(v, Pick)]
@@ -345,11 +351,13 @@ class _Reader:
             return None
         root = np.sqrt(variance.astype(np.float64) + float(attributes.get("epsilon", 1e-5)))
         centred = self._plus(name, a, -mean)
-        if centred is None or not np.all(root > 0):
+        if centred is None or not np.all(root > 0) or np.any(variance < 0):
             return None
-        return self._plus(
-            name, self._rows(name, centred, scale.astype(np.float64) / root, ROUNDED), shift
+        given = np.stack(
+            [scale, variance, np.full(scale.shape, attributes.get("epsilon", 1e-5))], 1
         )
+        made = self._rows(name, centred, scale.astype(np.float64) / root, given.astype(np.float64))
+        return self._plus(name, made, shift)
 
     def op_scaler(self, name: str, attributes: Any, a: Any) -> Any:
         if not isinstance(a, Pick):

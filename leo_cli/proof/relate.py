@@ -31,7 +31,7 @@ def prove_rewrite(
     """
     checker.new = new
     records = []
-    matches = [_first_guess(checker.old, node, network, node_of, names) for node in new.nodes]
+    matches = [_first_guess(checker.old, new, k, network) for k in range(len(new.nodes))]
     _by_order(checker.old, new, network, node_of, names, matches)
     for record in _links(checker, matches):
         checker.apply(record)
@@ -43,20 +43,23 @@ def prove_rewrite(
     return records, checker.differences()
 
 
-def _first_guess(
-    old: Net, node: Node, network: Network, node_of: dict[int, int], names: Sequence[str]
-) -> tuple[Ints, Ints]:
-    """For each unit the node and unit of the larger model that it stems from, by the names of tensors."""
+def _first_guess(old: Net, new: Net, at: int, network: Network) -> tuple[Ints, Ints]:
+    """For each unit of a node, the node and unit of the larger model that it stems from, by the
+    names of tensors; an operator that is read as several nodes gives them one name."""
+    node = new.nodes[at]
     width = len(node.bias)
     match, unit = np.full(width, -1), np.zeros(width, np.int64)
     layer = next((x for x in network.layers if x.name == node.name and x.width == width), None)
     same = [k for k, n in enumerate(old.nodes) if n.name == node.name and n.relu == node.relu and k]
-    if layer is not None and layer.relu == node.relu and same:
-        k = same[-1]
+    earlier = sum(n.name == node.name and n.relu == node.relu for n in new.nodes[:at])
+    if at == 0 or earlier >= len(same):
+        return match, unit
+    k = same[earlier]
+    if len(old.nodes[k].bias) == width:
+        match[:], unit[:] = k, np.arange(width)
+    elif layer is not None and layer.relu == node.relu:
         good = (layer.origin >= 0) & (layer.origin < len(old.nodes[k].bias))
         match[good], unit[good] = k, layer.origin[good]
-    elif same and len(old.nodes[same[0]].bias) == width:
-        match[:], unit[:] = same[0], np.arange(width)
     return match, unit
 
 

@@ -1,0 +1,129 @@
+"""Networks, files and proofs for the tests of the checker."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from leo_cli.arrays import Floats
+from leo_cli.domain import Domain
+from leo_cli.network import Network
+from leo_cli.onnx_io import Model, read_model
+from leo_cli.problem import Problem
+from leo_cli.proof.bounding import Box
+from leo_cli.proof.checker import Checked, Record, check_records, read_records
+from leo_cli.proof.graph import Net, Node, Pick, read_net
+from leo_cli.proof.stream import write_records
+from leo_cli.rewrite import RewriteOptions
+from leo_cli.stability.budget import Budget
+from leo_cli.stability.ladder import classify
+
+
+def net_of(network: Network) -> Net:
+    """A network as the checker would read it from a file."""
+    nodes = [Node("input", {}, np.zeros(network.inputs), False)]
+    for layer in network.layers:
+        terms: dict[int, Floats] = {}
+        for term in layer.terms:
+            rows = np.array(term.map.rows(slice(None)))
+            terms[term.source] = terms[term.source] + rows if term.source in terms else rows
+        nodes.append(Node(layer.name, terms, layer.bias, layer.relu))
+    cuts = []
+    for node in network.outputs:
+        units = np.arange(network.width(node))
+        cuts.append(Pick(np.full(len(units), node), units))
+    return Net([len(n.bias) for n in nodes], nodes, cuts, ("cuts", len(cuts)))
+
+
+def chain_file(weights: Sequence[tuple[Floats, Floats]], dtype: str = "float32") -> bytes:
+    """Gemm, Relu, ..., Gemm as an ONNX file."""
+    nodes, constants, last = [], [], "x"
+    for k, (matrix, bias) in enumerate(weights):
+        for name, value in ((f"w{k}", matrix), (f"b{k}", bias)):
+            constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        end = k == len(weights) - 1
+        out = "y" if end else f"z{k}"
+        nodes.append(helper.make_node("Gemm", [last, f"w{k}", f"b{k}"], [out], transB=1))
+        if not end:
+            nodes.append(helper.make_node("Relu", [out], [f"h{k}"]))
+        last = f"h{k}"
+    kind = onnx.TensorProto.DOUBLE if dtype == "float64" else onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [helper.make_tensor_value_info("x", kind, ["N", np.shape(weights[0][0])[1]])],
+        [helper.make_tensor_value_info("y", kind, ["N", len(weights[-1][1])])],
+        constants,
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def random_chain(
+    rng: np.random.Generator, widths: Sequence[int], shift: float = 1.0
+) -> list[tuple[Floats, Floats]]:
+    """Weights of a chain in which units of all kinds occur."""
+    found = []
+    for before, after in zip(widths, widths[1:], strict=False):
+        matrix = rng.normal(size=(after, before)) / np.sqrt(before)
+        found.append((matrix, shift * rng.normal(size=after)))
+    return found
+
+
+def box_domain(inputs: int, radius: float = 1.0) -> Domain:
+    return Domain(np.full(inputs, -radius), np.full(inputs, radius), "float32")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, its smaller version, and the records of the proof."""
+
+    old: Net
+    new: Net
+    domain: Domain
+    records: tuple[Record, ...]
+    source: bytes
+    target: bytes
+
+    def check(self, box: Box | None = None, exact: bool = False) -> Checked:
+        return check_records(self.old, self.new, iter(self.records), box, exact)
+
+
+def proved(content: bytes, domain: Domain, options: RewriteOptions | None = None) -> Case:
+    """Compress a model with a proof; nothing is verified besides."""
+    from leo_cli.candidate import make_candidate
+    from leo_cli.problem import Analysis
+    from leo_cli.proof.prove import begin
+
+    model: Model = read_model(content, "case")
+    stability = classify(model.network, domain)
+    proving = begin(model, domain, stability, Budget())
+    analysis = Analysis(Problem(model, domain), proving.stability)
+    candidate = make_candidate(analysis, options or RewriteOptions())
+    shrunk = candidate.shrunk
+    proof = proving.relate(candidate.model, shrunk.network, shrunk.allowance)
+    if proof is None:
+        raise AssertionError("no proof was found")
+    records = tuple(proof.stream(candidate.model.sha256))
+    target = candidate.model.source
+    return Case(read_net(content), read_net(target), domain, records, content, target)
+
+
+def packed(records: Iterable[Record]) -> bytes:
+    out = io.BytesIO()
+    write_records(records, out)
+    return out.getvalue()
+
+
+def unpacked(content: bytes) -> list[Record]:
+    return list(read_records(io.BytesIO(content)))
+
+
+def with_arrays(record: Record, **arrays: Floats) -> Record:
+    return replace(record, arrays={**record.arrays, **arrays})
