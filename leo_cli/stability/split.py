@@ -29,10 +29,12 @@ from leo_cli.stability.budget import Budget
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
 from leo_cli.stability.looseness import blame, input_to_cut, normalised
 from leo_cli.stability.replay import replay
+from leo_cli.stability.witness import climb
 
 BATCH = 256  # boxes bounded together
 ROWS = 2048  # questions bounded together, small enough for the processor's cache
 RANDOM_POINTS = 4  # a box
+CLIMB_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class _Splitting:
         self.knowledge, self.layers, self.rng, self.budget = knowledge, layers, rng, budget
         domain = knowledge.domain
         self.whole = np.maximum(domain.upper - domain.lower, np.finfo(np.float64).tiny)
-        self.tree = CutTree()
+        self.tree, self.batches = CutTree(), 0
         self.problems: dict[int, Relaxed] = {}
         self.shares: dict[int, Floats] = {}
         self.stack: list[Boxes] = [root_boxes(knowledge)]
@@ -77,6 +79,7 @@ class _Splitting:
 
     def advance(self) -> Floats:
         """Bound one batch of boxes, finish or split them; the points that answered a question."""
+        self.batches += 1
         boxes = self._next_batch()
         deepest = max(k for k in self.layers if self.knowledge.open(k).any())
         points: list[Floats] = []
@@ -157,7 +160,26 @@ class _Splitting:
         self.shares[k] = np.zeros((len(boxes), layer.width, boxes.lower.shape[1]))
         np.add.at(self.shares[k], (box, unit), shares)
         corners = np.where(form[rows] > 0, ends[0][rows], ends[1][rows])
+        if self.batches & (self.batches - 1) == 0:
+            climbed = self._climb(problem, unit[rows], -sign[rows], bound[rows], corners)
+            corners = np.vstack([corners, climbed])
         return smear, corners
+
+    def _climb(
+        self, problem: Relaxed, units: Ints, signs: Floats, bounds: Floats, corners: Floats
+    ) -> Floats:
+        """What a short climb finds from the worst corner of each open question.
+
+        Done at batches 1, 2, 4, 8, ...: it costs little, and a question that is false is not tried
+        to prove for long."""
+        order = np.lexsort((bounds, signs, units))
+        first = np.unique(np.stack([units, signs])[:, order], axis=1, return_index=True)[1]
+        worst = order[first]
+        domain = self.knowledge.domain
+        start = domain.project(corners[worst])
+        return climb(
+            problem.network, domain, units[worst], signs[worst], start, self.budget, CLIMB_STEPS
+        )
 
     def _backward(self, problem: Relaxed, objective: Floats, boxes: Boxes, box: Ints) -> Backward:
         """Bounds of rows that belong to the boxes `box`, on all threads."""
