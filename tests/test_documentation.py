@@ -62,6 +62,13 @@ def test_every_command_shown_works(page, shell) -> None:
         assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
 
 
+def test_python_shown_works(shell) -> None:
+    text = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = shell(f"python - <<'END'\n{code}END\ntest -s small.onnx")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_figures_of_the_readme_are_reached(shell) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (claimed,) = re.findall(r"^connections .* ([\d.]+)% fewer$", text, re.MULTILINE)

@@ -83,7 +83,7 @@ def report_of_compression(compressed: Compressed, path: str, written: Model | No
         latency=_latency(compressed),
         output=None if written is None else OutputReport(path, new.sha256, new.size),
         deciders=dict(stability.cost),
-        notes=_notes(problem, (*stability.notes, *compressed.notes)),
+        notes=_notes(problem, (*stability.notes, *compressed.notes, *_copy_note(compressed))),
     )
 
 
@@ -196,6 +196,11 @@ def _latency(compressed: Compressed) -> tuple[LatencyReport, ...] | None:
     if not compressed.latency:
         return None
     return tuple(LatencyReport(e.batch, e.before, e.after, e.ratio) for e in compressed.latency)
+
+
+def _copy_note(compressed: Compressed) -> tuple[str, ...]:
+    copied = "nothing can go: the output is a plain copy of the input"
+    return (copied,) if compressed.unchanged else ()
 
 
 def _notes(problem: Problem, more: tuple[str, ...]) -> tuple[str, ...]:
