@@ -138,6 +138,7 @@ class Checker:
         self.links: dict[int, tuple[Link, ...]] = {}
         self.relations: list[Relation] = []
         self.deviation: Array | None = None
+        self.complete = False
         self.counts = {"inactive": 0, "active": 0, "unstable": 0}
 
     def _fresh(self) -> View:
@@ -146,7 +147,7 @@ class Checker:
     def apply(self, record: Record) -> None:
         """Establish what a record claims."""
         step = getattr(self, f"record_{record.kind}", None)
-        if step is None:
+        if step is None or self.complete:
             raise Fails(f'unknown record "{record.kind}"')
         try:
             with np.errstate(all="ignore"):  # what overflows bounds nothing, see Arithmetic.down
@@ -322,7 +323,9 @@ class Checker:
             place = np.full(self.old.widths[k], -1)
             place[self.view.live[k]] = np.arange(len(self.view.live[k]))
             at = place[units]
-            wrong = np.where(above, part.above[k][at] > 0, part.below[k][at] < 0) & (at >= 0)
+            # a unit that is not live has z <= 0 on the domain
+            low, high = np.append(part.below[k], -1.0), np.append(part.above[k], 0.0)
+            wrong = np.where(above, high[at] > 0, low[at] < 0)
             found += [(k, int(unit)) for unit in units[wrong]]
         return found
 
@@ -619,6 +622,7 @@ class Checker:
     def record_end(self, record: Record) -> None:
         if self.deviation is None:
             raise Fails("the proof ends before the outputs are compared")
+        self.complete = True
 
 
 def halves(box: Box, part: Part, axis: int, cut: float) -> tuple[Part, Part]:
@@ -720,8 +724,8 @@ def check_records(old: Net, new: Net, records: Iterator[Record], box: Box | None
     checker = Checker(old, new, known, Arithmetic(exact), jobs)
     for record in records:
         checker.apply(record)
-    if checker.deviation is None:
-        raise Fails("the proof ends before the outputs are compared")
+    if not checker.complete or checker.deviation is None:
+        raise Fails("the proof has no end")
     return Checked(known, checker.counts, checker.deviation)
 
 

@@ -21,7 +21,7 @@ from leo_cli.proof.graph import Net, Node, Pick, read_net
 from leo_cli.proof.stream import write_records
 from leo_cli.rewrite import RewriteOptions
 from leo_cli.stability.budget import Budget
-from leo_cli.stability.ladder import classify
+from leo_cli.stability.ladder import ClassifyOptions, classify
 
 
 def net_of(network: Network) -> Net:
@@ -95,14 +95,19 @@ class Case:
         return check_records(self.old, self.new, iter(self.records), box, exact)
 
 
-def proved(content: bytes, domain: Domain, options: RewriteOptions | None = None) -> Case:
+def proved(
+    content: bytes,
+    domain: Domain,
+    options: RewriteOptions | None = None,
+    classifying: ClassifyOptions | None = None,
+) -> Case:
     """Compress a model with a proof; nothing is verified besides."""
     from leo_cli.candidate import make_candidate
     from leo_cli.problem import Analysis
     from leo_cli.proof.prove import begin
 
     model: Model = read_model(content, "case")
-    stability = classify(model.network, domain)
+    stability = classify(model.network, domain, classifying)
     proving = begin(model, domain, stability, Budget())
     analysis = Analysis(Problem(model, domain), proving.stability)
     candidate = make_candidate(analysis, options or RewriteOptions())

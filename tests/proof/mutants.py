@@ -1,0 +1,346 @@
+"""Mutations of proofs and models, and what decides whether an accepted mutant claims something true.
+
+Hashes are made right after each mutation, so that the mathematics must catch it. A mutant that is accepted claims: IN and OUT
+differ on the domain of the proof by at most the stated deviation, and the listed units are stable. On small networks that is
+decided by exact enumeration; on others a claim is refuted by a sample, if at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from leo_cli.arrays import Floats
+from leo_cli.proof.bounding import Box
+from leo_cli.proof.checker import Fails, Record, box_of, check_records
+from leo_cli.proof.graph import Net, Unreadable, read_net
+from proof.proof_cases import Case
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """kind: the name of the mutation. records and files: as changed."""
+
+    kind: str
+    records: tuple[Record, ...]
+    old: Net
+    new: Net
+
+
+def accepted(mutant: Mutant, box: Box | None) -> bool:
+    """Whether the checker accepts a mutant for the domain of the user."""
+    try:
+        check_records(mutant.old, mutant.new, iter(mutant.records), box)
+    except (Fails, Unreadable):
+        return False
+    return True
+
+
+def mutants(
+    cases: Sequence[Case], rng: np.random.Generator, each: int
+) -> Iterator[tuple[Case, Mutant]]:
+    """`each` mutants of every kind, from cases to which that kind applies."""
+    for mutation in MUTATIONS:
+        made = 0
+        for _ in range(50 * each):
+            case = cases[int(rng.integers(len(cases)))]
+            found = mutation(case, rng)
+            if found is not None:
+                kind = mutation.__name__.strip("_")
+                yield case, Mutant(kind, found.records, found.old, found.new)
+                made += 1
+            if made == each:
+                break
+
+
+def _pick(case: Case, rng: np.random.Generator, kind: str, array: str) -> int | None:
+    """A record of this kind with entries in this array."""
+    fits = [i for i, r in enumerate(case.records)
+            if r.kind == kind and array in r.arrays and r.arrays[array].size]  # fmt: skip
+    return fits[int(rng.integers(len(fits)))] if fits else None
+
+
+def _with(case: Case, at: int, **arrays: Floats) -> Case:
+    records = list(case.records)
+    records[at] = replace(records[at], arrays={**records[at].arrays, **arrays})
+    return replace(case, records=tuple(records))
+
+
+def _changed(
+    case: Case,
+    rng: np.random.Generator,
+    kind: str,
+    array: str,
+    change: Callable[[Floats, int], object],
+) -> Case | None:
+    """One entry of one array of one record, changed."""
+    at = _pick(case, rng, kind, array)
+    if at is None:
+        return None
+    values = np.array(case.records[at].arrays[array])
+    where = int(rng.integers(values.size))
+    flat = values.ravel()
+    new = change(flat, where)
+    if new == flat[where]:
+        return None
+    if values.dtype.kind in "iu" and not np.can_cast(np.min_scalar_type(new), values.dtype):
+        values = values.astype(np.int64 if values.dtype.kind == "i" else np.float64)
+        flat = values.ravel()
+    flat[where] = new
+    return _with(case, at, **{array: flat.reshape(values.shape)})
+
+
+def _state_added(case: Case, rng: np.random.Generator) -> Case | None:
+    """A unit that is not proved stable is claimed to be inactive or active."""
+    fits = [i for i, r in enumerate(case.records) if r.kind == "states"]
+    at = fits[int(rng.integers(len(fits)))]
+    record = case.records[at]
+    width = case.old.widths[int(record.values["node"])]
+    name = ("inactive", "active")[int(rng.integers(2))]
+    rest = np.setdiff1d(np.arange(width), record.arrays[name])
+    if len(rest) == 0:
+        return None
+    unit = rest[int(rng.integers(len(rest)))]
+    return _with(case, at, **{name: np.append(record.arrays[name], unit)})
+
+
+def _state_unit_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    name = ("inactive", "active")[int(rng.integers(2))]
+    return _changed(case, rng, "states", name, lambda a, i: int(rng.integers(-1, 40)))
+
+
+def _slope_out_of_range(case: Case, rng: np.random.Generator) -> Case | None:
+    kind = ("slopes", "phases")[int(rng.integers(2))]
+    at = _pick(case, rng, kind, "slopes")
+    if at is None:
+        return None
+    slopes = case.records[at].arrays["slopes"]
+    slopes = slopes / 255.0 if slopes.dtype == np.uint8 else np.array(slopes)
+    where = int(rng.integers(slopes.size))
+    slopes.ravel()[where] = rng.choice([-0.5, 1.5, np.nan, 1e9, -1e-9, np.inf])
+    return _with(case, at, slopes=slopes)
+
+
+def _slope_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    kind = ("slopes", "phases")[int(rng.integers(2))]
+    return _changed(
+        case, rng, kind, "slopes",
+        lambda a, i: (255 if a[i] < 128 else 0) if a.dtype == np.uint8 else 1.0 - a[i],
+    )  # fmt: skip
+
+
+def _multiplier_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    factors = [-1.0, 0.0, 0.5, 2.0, 100.0, np.nan]
+    return _changed(
+        case, rng, "phases", "multipliers", lambda a, i: float(a[i] * rng.choice(factors))
+    )
+
+
+def _multipliers_dropped(case: Case, rng: np.random.Generator) -> Case | None:
+    at = _pick(case, rng, "phases", "multipliers")
+    if at is None:
+        return None
+    return _with(case, at, multipliers=case.records[at].arrays["multipliers"][:-1])
+
+
+def _question_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    """Another unit, or the other direction, than what the record was made for."""
+    if rng.random() < 0.5:
+        return _changed(
+            case, rng, "slopes", "above", lambda a, i: int(not a[i])
+        )  # fmt: skip
+    return _changed(case, rng, "slopes", "units", lambda a, i: int(rng.integers(-1, 12)))
+
+
+def _phase_leaf_dropped(case: Case, rng: np.random.Generator) -> Case | None:
+    """A leaf gone from the tree, its slopes with it: part of the domain is not covered."""
+    at = _pick(case, rng, "phases", "tree_nodes")
+    if at is None:
+        return None
+    arrays = case.records[at].arrays
+    leaves = np.flatnonzero(arrays["tree_nodes"] < 0)
+    which = int(rng.integers(len(leaves)))
+    return _with(
+        case,
+        at,
+        tree_nodes=np.delete(arrays["tree_nodes"], leaves[which]),
+        tree_units=np.delete(arrays["tree_units"], leaves[which]),
+        slopes=np.delete(arrays["slopes"], which, axis=0),
+    )
+
+
+def _phase_unit_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    return _changed(case, rng, "phases", "tree_units", lambda a, i: int(rng.integers(-1, 12)))
+
+
+def _claim_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    """The tree of boxes is said to settle another unit or direction."""
+    if rng.random() < 0.5:
+        return _changed(case, rng, "boxes", "above", lambda a, i: int(not a[i]))
+    return _changed(case, rng, "boxes", "units", lambda a, i: int(rng.integers(-1, 12)))
+
+
+def _cut_moved(case: Case, rng: np.random.Generator) -> Case | None:
+    return _changed(
+        case, rng, "boxes", "cut", lambda a, i: float(a[i] + rng.choice([-3.0, -0.3, 0.3, 3.0]))
+    )
+
+
+def _axis_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    inputs = case.old.widths[0]
+    return _changed(case, rng, "boxes", "axis", lambda a, i: int(rng.integers(-1, inputs + 1)))
+
+
+def _box_dropped(case: Case, rng: np.random.Generator) -> Case | None:
+    at = _pick(case, rng, "boxes", "axis")
+    if at is None:
+        return None
+    arrays = case.records[at].arrays
+    leaf = int(rng.choice(np.flatnonzero(arrays["axis"] < 0)))
+    return _with(case, at, axis=np.delete(arrays["axis"], leaf), cut=np.delete(arrays["cut"], leaf))
+
+
+def _match_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    what = ("unit", "match", "factor")[int(rng.integers(3))]
+    if what == "factor":
+        choices = [-1.0, 0.5, 2.0, np.nan, 1.0 + 2.0**-52]
+        return _changed(case, rng, "node", what, lambda a, i: float(a[i] * rng.choice(choices)))
+    return _changed(case, rng, "node", what, lambda a, i: int(rng.integers(-2, 12)))
+
+
+def _link_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    what = ("units", "partners", "factors", "opposite")[int(rng.integers(4))]
+    return _changed(case, rng, "links", what, lambda a, i: 1 - a[i].item())
+
+
+def _deviation_lowered(case: Case, rng: np.random.Generator) -> Case | None:
+    return _changed(
+        case, rng, "outputs", "deviation", lambda a, i: float(a[i] * rng.choice([0.0, 0.5, -1.0]))
+    )
+
+
+def _record_dropped(case: Case, rng: np.random.Generator) -> Case | None:
+    at = int(rng.integers(1, len(case.records)))
+    return replace(case, records=case.records[:at] + case.records[at + 1 :])
+
+
+def _records_swapped(case: Case, rng: np.random.Generator) -> Case | None:
+    if len(case.records) < 4:
+        return None
+    at = int(rng.integers(1, len(case.records) - 2))
+    records = list(case.records)
+    records[at], records[at + 1] = records[at + 1], records[at]
+    return replace(case, records=tuple(records))
+
+
+def _cut_short(case: Case, rng: np.random.Generator) -> Case | None:
+    at = int(rng.integers(1, len(case.records)))
+    return replace(case, records=case.records[:at])
+
+
+def _domain_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    """A domain that is smaller or larger in one feature than the user's."""
+    record = case.records[0]
+    at = int(rng.integers(case.old.widths[0]))
+    low, high = np.array(record.arrays["lower"]), np.array(record.arrays["upper"])
+    step = rng.choice([-0.5, -0.01, 0.01, 0.5])
+    if rng.random() < 0.5:
+        low[at] -= step
+    else:
+        high[at] += step
+    return _with(case, 0, lower=low, upper=high)
+
+
+def with_file(case: Case, content: bytes, new: bool) -> Case:
+    """The case with another file, its hash in the proof made right."""
+    net = read_net(content)
+    record = case.records[0]
+    values = {**record.values, "out" if new else "in": net.sha256}
+    records = (replace(record, values=values), *case.records[1:])
+    if new:
+        return replace(case, new=net, target=content, records=records)
+    return replace(case, old=net, source=content, records=records)
+
+
+def _weights(content: bytes, rng: np.random.Generator, ulps: bool) -> bytes | None:
+    """The file with one stored number changed: by an ulp, or a lot."""
+    proto = onnx.load_model_from_string(content)
+    fits = [t for t in proto.graph.initializer if numpy_helper.to_array(t).dtype.kind == "f"]
+    fits = [t for t in fits if numpy_helper.to_array(t).size]
+    if not fits:
+        return None
+    tensor = fits[int(rng.integers(len(fits)))]
+    values = np.array(numpy_helper.to_array(tensor))
+    flat = values.ravel()
+    at = int(rng.integers(flat.size))
+    toward = np.asarray(rng.choice([-np.inf, np.inf]), values.dtype)
+    flat[at] = np.nextafter(flat[at], toward) if ulps else -flat[at] + rng.choice([0, 0.1, 1])
+    tensor.CopyFrom(numpy_helper.from_array(flat.reshape(values.shape), tensor.name))
+    changed: bytes = proto.SerializeToString()
+    return changed
+
+
+def _weight_by_an_ulp(case: Case, rng: np.random.Generator) -> Case | None:
+    content = _weights(case.target, rng, ulps=True)
+    return None if content is None else with_file(case, content, new=True)
+
+
+def _weight_by_much(case: Case, rng: np.random.Generator) -> Case | None:
+    content = _weights(case.target, rng, ulps=False)
+    return None if content is None else with_file(case, content, new=True)
+
+
+def _original_weight(case: Case, rng: np.random.Generator) -> Case | None:
+    content = _weights(case.source, rng, ulps=bool(rng.integers(2)))
+    return None if content is None else with_file(case, content, new=False)
+
+
+MUTATIONS: tuple[Callable[[Case, np.random.Generator], Case | None], ...] = (
+    _state_added,
+    _state_unit_changed,
+    _slope_out_of_range,
+    _slope_changed,
+    _multiplier_changed,
+    _multipliers_dropped,
+    _question_changed,
+    _phase_leaf_dropped,
+    _phase_unit_changed,
+    _claim_changed,
+    _cut_moved,
+    _axis_changed,
+    _box_dropped,
+    _match_changed,
+    _link_changed,
+    _deviation_lowered,
+    _record_dropped,
+    _records_swapped,
+    _cut_short,
+    _domain_changed,
+    _weight_by_an_ulp,
+    _weight_by_much,
+    _original_weight,
+)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a proof claims, apart from how it shows it."""
+
+    box: Box
+    deviation: Floats
+    inactive: tuple[tuple[int, int], ...]
+    active: tuple[tuple[int, int], ...]
+
+
+def claims_of(records: tuple[Record, ...]) -> Claims:
+    stated = next(r.arrays["deviation"] for r in records if r.kind == "outputs")
+    states = [r for r in records if r.kind == "states"]
+    inactive, active = (
+        tuple((int(r.values["node"]), int(j)) for r in states for j in r.arrays[name])
+        for name in ("inactive", "active")
+    )
+    return Claims(box_of(records[0]), np.asarray(stated), inactive, active)
