@@ -13,9 +13,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from support import examples
+from support.cells import domain_cells
 from support.checks import check_bounds, inside
 from support.exact import exact, rational
-from support.oracle import Exact, domain_cells, enumerate_patterns, rounded_outward
+from support.oracle import Exact, enumerate_patterns, rounded_outward
 from support.strategies import (
     PALETTES,
     domains,
