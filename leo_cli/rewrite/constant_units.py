@@ -37,9 +37,9 @@ def constant_units(subject: Subject, k: int) -> Answer:
         return Refusal(NAME, layer.name, "no unit is constant on the domain")
     for chosen in [units, *([u] for u in units[:_SINGLES])]:
         chosen = np.asarray(chosen)
-        step = replace_by_constants(
-            subject, k, chosen, low[chosen], np.zeros(len(chosen)), NAME, "moved into the next bias"
-        )
+        value = low[chosen]
+        note = "moved into the next bias"
+        step = replace_by_constants(subject, k, chosen, (value, value), value, NAME, note)
         if isinstance(step, Rewrite) and subject.allows(step.deviation):
             return step
     return Refusal(NAME, layer.name, "rounding the next bias would exceed the allowed deviation")

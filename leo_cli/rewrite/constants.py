@@ -2,7 +2,8 @@
 
 With h_j in [l_j, u_j] on D and v_j any number, the layers c that read the units J change by
     eps = (h - v)_J through S_c = -W_c[:, J],  plus the rounding of the new biases.
-For a unit that is constant on D, l_j = u_j = v_j and only the rounding is left.
+eps is its centre (l + u) / 2 - v plus or minus (u - l) / 2; the centres of many units are summed
+with their signs. For a unit that is constant on D, l_j = u_j = v_j and only the rounding is left.
 """
 
 from __future__ import annotations
@@ -25,20 +26,28 @@ from leo_cli.rewrite.surgery import (
     replace_layers,
     without_unread_layers,
 )
+from leo_cli.rounding import SMALLEST, UNIT_ROUNDOFF
 
 
 def replace_by_constants(
-    subject: Subject, k: int, units: Ints, values: Floats, radius: Floats, name: str, note: str
+    subject: Subject,
+    k: int,
+    units: Ints,
+    box: tuple[Floats, Floats],
+    values: Floats,
+    name: str,
+    note: str,
 ) -> Rewrite | None:
     """Layer k without `units`, which its readers take for `values`.
 
-    values, radius: (len(units),); |h_j - v_j| <= radius_j on D. None if a new bias is not finite.
-    No reader reads the layer twice (`Subject.obstacle`).
+    box: (len(units),) each, l and u of these units. values: (len(units),) v. None if a new bias is
+    not finite. No reader reads the layer twice (`Subject.obstacle`).
     """
     network = subject.network
     changed: dict[int, Layer] = {}
     into: dict[int, Floats] = {}
-    offsets, radii = [np.zeros(len(units))], [radius]
+    center, radius = _spread(*box, values)
+    offsets, radii = [center], [radius]
     readers = network.consumers(k + 1)
     width = len(units) + sum(network.layers[c].width for c in readers)
     start = len(units)
@@ -75,18 +84,26 @@ def replace_by_constants(
     )
 
 
-def middle(low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """A number between, and a bound on the distance to both ends; the number itself where they are
-    equal."""
+def stand_in(low: Floats, high: Floats, dtype: str) -> Floats:
+    """A number in each range to take for what varies in it.
+
+    0 where the range contains it: then biases stay as they are, and inputs and units that are 0 on
+    real data, as most of those that hardly matter are, do not move the outputs there at all. Else
+    the middle, which is best for the worst case, as a number of the stored type where one lies
+    between.
+    """
     value = np.where(low == high, low, 0.5 * low + 0.5 * high)
-    radius = np.maximum(high - value, value - low)
-    return value, np.where(low == high, 0.0, np.nextafter(radius, np.inf))
-
-
-def representable_middle(low: Floats, high: Floats, dtype: str) -> tuple[Floats, Floats]:
-    """The same with a number of the stored type where one lies between."""
-    value, _ = middle(low, high)
     near = stored(value, dtype)
     value = np.where((near >= low) & (near <= high), near, value)
-    radius = np.maximum(high - value, value - low)
-    return value, np.where(low == high, 0.0, np.nextafter(radius, np.inf))
+    return np.where((low <= 0) & (high >= 0), 0.0, value)
+
+
+def _spread(low: Floats, high: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """(center, radius) of h - v for h in [low, high]."""
+    down, up = low - values, high - values
+    center = 0.5 * (down + up)
+    # two roundings of down and up, and two of what follows, each relative to a number of this size
+    size = np.abs(low) + np.abs(high) + np.abs(values)
+    radius = np.maximum(up - center, center - down) + 4 * UNIT_ROUNDOFF * size
+    same = (low == values) & (high == values)
+    return np.where(same, 0.0, center), np.where(same, 0.0, radius + SMALLEST)

@@ -1,8 +1,8 @@
 """Replace units by constants where the outputs hardly feel the difference; unused inputs are a case
 of it.
 
-Every unit, stable or not, has h_j in [l_j, u_j] on D: with v_j in the middle, taking v_j for h_j
-changes the outputs by at most sensitivity x (u_j - l_j) / 2. Units whose whole effect is within the
+Every unit, stable or not, has h_j in [l_j, u_j] on D: taking a number v_j of this range for h_j
+changes the outputs by at most sensitivity x (u_j - l_j). Units whose whole effect is within the
 allowance go (rewrite/constants.py): the nearly constant, the nearly inactive, those that hardly
 anybody reads. The order is by effect, taken one by one; the certificate is for all that go
 together, in which signed effects of one unit on several readers are combined first.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from leo_cli.arrays import Floats, Ints
-from leo_cli.rewrite.constants import replace_by_constants, representable_middle
+from leo_cli.rewrite.constants import replace_by_constants, stand_in
 from leo_cli.rewrite.deviation import sensitivity
 from leo_cli.rewrite.prefix import longest_allowed
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
@@ -31,12 +31,14 @@ def negligible_units(subject: Subject, k: int) -> Answer:
     if not subject.allowance.any():
         return Refusal(NAME, layer.name, "no deviation is allowed")
     order = by_effect(subject, k)
-    values, radius = representable_middle(*subject.box(k + 1), subject.network.dtype)
+    low, high = subject.box(k + 1)
+    values = stand_in(low, high, subject.network.dtype)
 
     def rewrite(count: int) -> Rewrite | None:
         units = np.sort(order[:count])
         note = "replaced by constants"
-        return replace_by_constants(subject, k, units, values[units], radius[units], NAME, note)
+        box = (low[units], high[units])
+        return replace_by_constants(subject, k, units, box, values[units], NAME, note)
 
     step = longest_allowed(subject, (NAME, k), order, rewrite)
     if step is None:

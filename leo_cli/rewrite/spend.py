@@ -19,7 +19,7 @@ import numpy as np
 from leo_cli.arrays import Floats
 from leo_cli.rewrite.subject import Answer, LayerRewrite, Refusal, Rewrite, Subject
 
-FRACTIONS = (1.0, 0.75, 0.5, 0.25, 1 / 16, 1 / 64)
+FRACTIONS = (1.0, 0.95, 0.75, 0.5, 0.25, 1 / 16, 1 / 64)
 NODES = 20_000
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from leo_cli.arrays import Ints
 from leo_cli.network import Dense, Layer, Network, Scaled, Term
-from leo_cli.rewrite.constants import replace_by_constants, representable_middle
+from leo_cli.rewrite.constants import replace_by_constants, stand_in
 from leo_cli.rewrite.negligible_units import by_effect
 from leo_cli.rewrite.prefix import longest_allowed
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
@@ -50,12 +50,14 @@ def unused_inputs(subject: Subject, k: int) -> Answer:
     front = subject.once((NAME, "front"), lambda: with_selection(subject))
     front = replace(front, allowance=subject.allowance)
     order = _candidates(front)
-    values, radius = representable_middle(*front.box(1), network.dtype)
+    low, high = front.box(1)
+    values = stand_in(low, high, network.dtype)
 
     def rewrite(count: int) -> Rewrite | None:
         units = np.sort(order[:count])
         note = f"{count} of {network.inputs} inputs"
-        return replace_by_constants(front, 0, units, values[units], radius[units], NAME, note)
+        box = (low[units], high[units])
+        return replace_by_constants(front, 0, units, box, values[units], NAME, note)
 
     step = longest_allowed(front, (NAME,), order, rewrite)
     if step is None:
