@@ -20,7 +20,7 @@ from leo_cli.network import Dense, Layer, Network, Scaled, Term
 from leo_cli.stability.bounding import Intervals
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.knowledge import Knowledge
-from leo_cli.stability.milp.encode import Encoding, encode, finite_bounds
+from leo_cli.stability.milp.encode import Encoding, Refused, encode, finite_bounds
 from leo_cli.stability.milp.model import Builder, MilpModel, Question
 from leo_cli.stability.milp.mps import MpsText
 
@@ -85,7 +85,7 @@ def test_every_input_is_a_feasible_point(data: st.DataObject) -> None:
     for knowledge in (bounded(network, domain), Knowledge.start(network, domain)):
         asked = data.draw(st.sampled_from(range(len(network.layers))))
         encoding = encode(knowledge, (asked,), own_phases=data.draw(st.booleans()))
-        assert encoding is not None
+        assert isinstance(encoding, Encoding)
         for x in points:
             values = truth(encoding, x)
             assert violation(encoding.model, values) < 1e-12
@@ -107,7 +107,7 @@ def test_fixed_phases_cost_no_binaries() -> None:
     second = relu_layer([[1.0, 1.0, 1.0]], [0.0], source=1)
     network = Network(1, (first, second), (2,))
     encoding = encode(bounded(network, Domain(np.zeros(1), np.ones(1))), (1,), own_phases=False)
-    assert encoding is not None
+    assert isinstance(encoding, Encoding)
     assert encoding.phase[0].tolist()[:2] == [-1, -1] and encoding.model.integer.sum() == 1
     assert encoding.nodes[1].column[0] == -1 and (encoding.nodes[1].column[1:] >= 0).all()
     assert encoding.model.columns == 1 + 2 + 2  # x; two h; hbar and s of the unstable unit
@@ -124,7 +124,7 @@ def test_only_what_the_question_reads_is_in_the_program() -> None:
         (3,),
     )
     encoding = encode(bounded(network, Domain(np.zeros(1), np.ones(1))), (2,), own_phases=False)
-    assert encoding is not None and set(encoding.nodes) == {0, 1}
+    assert isinstance(encoding, Encoding) and set(encoding.nodes) == {0, 1}
 
 
 def test_two_terms_on_one_node_are_added() -> None:
@@ -139,7 +139,7 @@ def test_two_terms_on_one_node_are_added() -> None:
     )
     network = Network(2, (both,), (1,))
     encoding = encode(bounded(network, Domain(np.zeros(2), np.ones(2))), (0,), own_phases=False)
-    assert encoding is not None
+    assert isinstance(encoding, Encoding)
     columns, coefficients, constant = encoding.pre_activation(0, 0)
     assert columns.tolist() == [0] and coefficients.tolist() == [1.0] and constant == 0.25
 
@@ -155,7 +155,7 @@ def test_domains_are_encoded_as_they_are() -> None:
     )
     network = Network(4, (relu_layer([[1.0] * 4], [0.0]),), (1,))
     encoding = encode(bounded(network, domain), (0,), own_phases=False)
-    assert encoding is not None
+    assert isinstance(encoding, Encoding)
     model, binaries = encoding.model, 3
     feasible = set()
     grid = itertools.product([0.0, 0.5, 1.0], [0.0, 0.5, 1.0], [0.0, 0.5, 1.0], [0.0, 1.0, 2.0])
@@ -176,7 +176,18 @@ def test_domains_are_encoded_as_they_are() -> None:
 def test_numbers_beyond_a_solver_are_not_modelled() -> None:
     network = Network(1, (relu_layer([[1e200]], [0.0]), relu_layer([[1.0]], [0.0], 1)), (2,))
     knowledge = bounded(network, Domain(np.zeros(1), np.ones(1)))
-    assert encode(knowledge, (1,), own_phases=False) is None
+    refused = encode(knowledge, (1,), own_phases=False)
+    assert isinstance(refused, Refused) and "numbers" in refused.why
+
+
+def test_networks_beyond_a_solver_are_not_modelled() -> None:
+    wide = Layer("w", (Term(0, Dense(np.ones((2100, 2000)))),), np.zeros(2100), relu=True)
+    network = Network(2000, (wide, relu_layer([[1.0] * 2100], [0.0], 1)), (2,))
+    knowledge = bounded(network, Domain(np.zeros(2000), np.ones(2000)))
+    refused = encode(knowledge, (1,), own_phases=False)
+    assert isinstance(refused, Refused) and "weights" in refused.why
+    # its first layer reads the domain alone
+    assert isinstance(encode(knowledge, (0,), own_phases=False), Encoding)
 
 
 def test_unknown_bounds_become_intervals() -> None:

@@ -112,8 +112,9 @@ def test_an_honest_solver_answers_every_clear_question(decider: type) -> None:
                     scale = max(abs(end) for end in truth.range(k, j))
                     asked += 1
                     bound = abs(float((before.upper if above else before.lower)[k][j]))
-                    asked_at_all = is_open and bound > 1e-5  # else bounds say it is almost 0
-                    if asked_at_all and attained <= 0:
+                    # too near 0 to ask; or a solver may see inputs just outside a linear constraint
+                    unclear = bound <= 1e-5 or domain.constraints
+                    if is_open and not unclear and attained <= -1e-4 * (1 + scale):
                         # a unit is claimed once: inactive, else active
                         assert claimed or (k, j, True) in knowledge.claims
                     elif attained > 1e-3 * (1 + scale):

@@ -24,6 +24,7 @@ from leo_cli.network import Layer
 from leo_cli.stability.knowledge import Knowledge
 from leo_cli.stability.milp.model import LARGEST, Builder, MilpModel
 
+ENTRIES = 4_000_000  # weights in one program; a file of 100 MB, far beyond what any solver answers
 OUTWARD = 1e-10  # relative; a file with 12 significant digits loses 5e-12
 
 
@@ -67,6 +68,13 @@ class Encoding:
         return point
 
 
+@dataclass(frozen=True)
+class Refused:
+    """Why there is no program."""
+
+    why: str
+
+
 def finite_bounds(
     knowledge: Knowledge, layers: int
 ) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
@@ -85,9 +93,9 @@ def finite_bounds(
     return tuple(lower), tuple(upper)
 
 
-def encode(knowledge: Knowledge, layers: tuple[int, ...], own_phases: bool) -> Encoding | None:
+def encode(knowledge: Knowledge, layers: tuple[int, ...], own_phases: bool) -> Encoding | Refused:
     """The program that the pre-activations of `layers` can be asked of; with own_phases, it also
-    contains the ReLUs of these layers. None where numbers are too large for a solver."""
+    contains the ReLUs of these layers. Refused where it would be too large, or its numbers."""
     network = knowledge.network
     lower, upper = finite_bounds(knowledge, max(layers) + 1)
     needed = {term.source for k in layers for term in network.layers[k].terms} | {0}
@@ -97,8 +105,9 @@ def encode(knowledge: Knowledge, layers: tuple[int, ...], own_phases: bool) -> E
         if node in needed:
             needed |= {term.source for term in network.layers[node - 1].terms}
     hidden = sorted(node - 1 for node in needed if node > 0)
-    if not _fits(knowledge, {*hidden, *layers}, hidden, lower, upper):
-        return None
+    refusal = _refusal(knowledge, sorted({*hidden, *layers}), hidden, lower, upper)
+    if refusal is not None:
+        return refusal
     builder = Builder()
     nodes = {0: _add_domain(builder, knowledge)}
     phase: dict[int, Ints] = {}
@@ -120,22 +129,32 @@ def _outward(bound: Floats, sign: float) -> Floats:
     return np.where(np.isfinite(bound), moved, bound)
 
 
-def _fits(
+def _refusal(
     knowledge: Knowledge,
-    read: set[int],
+    read: list[int],
     hidden: list[int],
     lower: tuple[Floats, ...],
     upper: tuple[Floats, ...],
-) -> bool:
-    sizes = [knowledge.domain.magnitude]
+) -> Refused | None:
+    """Whether solvers cannot be expected to take the layers `read`, with ReLUs in `hidden`."""
+    network, domain = knowledge.network, knowledge.domain
+    entries = sum(
+        int((upper[k] > 0).sum()) * term.map.in_features
+        for k in hidden
+        for term in network.layers[k].terms
+    )
+    if entries > ENTRIES:
+        return Refused("too many weights for a MILP solver")
+    sizes = [domain.magnitude]
     sizes += [bound[k] for k in hidden for bound in (lower, upper)]
     for k in read:
-        layer = knowledge.network.layers[k]
-        sizes.append(layer.bias)
-        sizes += [term.map.rows(slice(None)) for term in layer.terms]
-    for constraint in knowledge.domain.constraints:
+        sizes.append(network.layers[k].bias)
+        sizes += [term.map.rows(slice(None)) for term in network.layers[k].terms]
+    for constraint in domain.constraints:
         sizes += [constraint.coefficients, np.array([constraint.rhs])]
-    return all(bool(np.all(np.abs(size) <= LARGEST)) for size in sizes)
+    if not all(bool(np.all(np.abs(size) <= LARGEST)) for size in sizes):
+        return Refused("numbers too large for a MILP solver")
+    return None
 
 
 def _add_domain(builder: Builder, knowledge: Knowledge) -> NodeValues:

@@ -26,7 +26,7 @@ import numpy as np
 from leo_cli.arrays import Floats
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.knowledge import Claim, Findings, Knowledge
-from leo_cli.stability.milp.encode import Encoding, encode
+from leo_cli.stability.milp.encode import Encoding, Refused, encode
 from leo_cli.stability.milp.model import Answer, Builder, Question, Solver
 from leo_cli.stability.milp.points import inside, shown
 from leo_cli.stability.milp.unit import MilpOptions
@@ -56,8 +56,8 @@ class NetworkDecider:
         if not asked or budget.expired():
             return
         encoding = encode(knowledge, asked, own_phases=True)
-        if encoding is None:
-            yield Findings(notes=("numbers too large for a MILP solver: no MILP of the network",))
+        if isinstance(encoding, Refused):
+            yield Findings(notes=(f"no MILP of the network: {encoding.why}",))
             return
         encoding, variables = _with_questions(encoding, asked)
         closing = threading.Event()

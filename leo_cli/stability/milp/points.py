@@ -7,6 +7,7 @@ them. Only points that are in D, exactly, are used.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,9 @@ from leo_cli.errors import DomainError
 from leo_cli.network import Network
 from leo_cli.stability.replay import evaluate
 
+NEAR = 1e-7  # of a feature's range: so near to an end of it, a solver means the end
 # how far to go towards a feasible point: from a solver's tolerance to plainly elsewhere
-STEPS = (0.0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+STEPS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
 
 def inside(domain: Domain, point: Floats) -> Floats | None:
@@ -28,12 +30,14 @@ def inside(domain: Domain, point: Floats) -> Floats | None:
         return np.asarray(first[0])
     if not domain.constraints:
         return None
-    try:
-        anchor = domain.feasible_point()
-    except DomainError:
-        return None
-    steps = np.array(STEPS)[:, None]
-    moved = domain.project(point * (1.0 - steps) + anchor * steps)
+    near = NEAR * (domain.upper - domain.lower)
+    snapped = np.where(point <= domain.lower + near, domain.lower, point)
+    snapped = np.where(point >= domain.upper - near, domain.upper, snapped)
+    candidates = [domain.project(snapped[None])]
+    with contextlib.suppress(DomainError):  # no feasible point is known
+        anchor, steps = domain.feasible_point(), np.array(STEPS)[:, None]
+        candidates += [domain.project(snapped * (1.0 - steps) + anchor * steps), anchor[None]]
+    moved = np.vstack(candidates)
     allowed = np.flatnonzero(domain.contains(moved))
     return np.asarray(moved[allowed[0]]) if len(allowed) else None
 

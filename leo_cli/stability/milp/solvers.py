@@ -35,8 +35,8 @@ from leo_cli.stability.milp.mps import MpsText, column_name
 
 NODES = 500  # of CBC's first effort
 LATE = 0.95  # an answer after this part of its time may be that of an interrupted search
-# What solvers take for 0 by default (1e-7, and 1e-6 of an integer) adds up over rows, and times a big-M, to
-# more than a question's threshold.
+# What solvers take for 0 by default (1e-7, and 1e-6 of an integer) adds up over rows, and times a
+# big-M, to more than a question's threshold.
 TIGHT = 1e-9
 # of the newer CBC: what its bound propagation finds infeasible it reports as "Status unknown"
 BOX_OPTIONS = ("boundPropLevel off",)

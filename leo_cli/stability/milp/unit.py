@@ -26,7 +26,7 @@ import numpy as np
 from leo_cli.arrays import Floats
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.knowledge import Claim, Findings, Knowledge
-from leo_cli.stability.milp.encode import Encoding, encode
+from leo_cli.stability.milp.encode import Encoding, Refused, encode
 from leo_cli.stability.milp.model import LARGEST, THRESHOLD, MilpModel, Question, Solver
 from leo_cli.stability.milp.points import Shown, inside, shown
 from leo_cli.stability.milp.process import SolverProcess
@@ -71,9 +71,9 @@ class UnitDecider:
 
     def _layer(self, knowledge: Knowledge, k: int, budget: Budget) -> Iterator[Findings]:
         encoding = encode(knowledge, (k,), own_phases=False)
-        if encoding is None:
+        if isinstance(encoding, Refused):
             name = knowledge.network.layers[k].name
-            yield Findings(notes=(f"layer {name}: numbers too large for a MILP solver",))
+            yield Findings(notes=(f"layer {name}: {encoding.why}",))
             return
         units = np.flatnonzero(knowledge.open(k) | self.options.every_unit).tolist()
         asking = _Asking(encoding, k, budget, self.options)
