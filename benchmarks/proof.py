@@ -2,8 +2,10 @@
 
     python benchmarks/proof.py [--shared DIR] [--exact-units N] [NAME ...]
 
-Times are without start-up: `classify` is what finding the verdicts took, `prove` the writer, `check` the checker in float64 on one
-thread, `exact` the same in rational arithmetic, for models of at most N ReLU units. Exit code 1 if a proof does not hold.
+Times are without start-up: `classify` is what finding the verdicts took, `prove` the writer,
+`check` the checker in float64 on one
+thread, `exact` the same in rational arithmetic, for models of at most N ReLU units. Exit code 1 if
+a proof does not hold.
 """
 
 from __future__ import annotations

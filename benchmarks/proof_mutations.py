@@ -2,8 +2,10 @@
 
     python benchmarks/proof_mutations.py [--small N] [--real N] [--shared DIR] [--seed N]
 
-Hashes are made right after every mutation, so that the mathematics must catch it. An accepted mutant of a small network is decided by
-exact enumeration: what it claims must be true. An accepted mutant of a real model is compared at points of the domain.
+Hashes are made right after every mutation, so that the mathematics must catch it. An accepted
+mutant of a small network is decided by
+exact enumeration: what it claims must be true. An accepted mutant of a real model is compared at
+points of the domain.
 Exit code 1 if a false claim was accepted.
 """
 
@@ -20,14 +22,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from proof.mutants import Mutant, accepted, claims_of, mutants  # noqa: E402
+from proof.proof_cases import Case, proved  # noqa: E402
+from proof.truth import small_cases, untruth  # noqa: E402
+
 from leo_cli.domain import read_domain  # noqa: E402
 from leo_cli.onnx_io import read_model  # noqa: E402
 from leo_cli.proof.checker import box_of  # noqa: E402
 from leo_cli.proof.graph import Net  # noqa: E402
 from leo_cli.proof.verdicts import box_of_domain  # noqa: E402
-from proof.mutants import Mutant, accepted, claims_of, mutants  # noqa: E402
-from proof.proof_cases import Case, proved  # noqa: E402
-from proof.truth import small_cases, untruth  # noqa: E402
 
 REAL = (
     ("models/mnist_l1/mnist_25x25_l1_0.001.onnx", None),
@@ -88,7 +91,8 @@ def small(count: int, seed: int) -> bool:
             passed[mutant.kind] += 1
             found = untruth(mutant)
             wrong += [f"{mutant.kind}: {found}"] if found else []
-    title = f"{len(cases)} small networks, {time.perf_counter() - start:.0f} s; accepted claims decided exactly"
+    seconds = time.perf_counter() - start
+    title = f"{len(cases)} small networks, {seconds:.0f} s; accepted claims decided exactly"
     report(title, tried, passed, wrong)
     return not wrong
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.option(
     "--bounds",
     metavar="FILE",
-    help="The domain that you mean: bounds.json, OMLT's list, or a .vnnlib property. Without it, the "
-    "proof's own is taken and printed.",
+    help="The domain that you mean: bounds.json, OMLT's list, or a .vnnlib property. Without it, "
+    "the proof's own is taken and printed.",
 )
 @click.option(
     "--exact", is_flag=True, help="Rational arithmetic instead of rounded float64 (slow)."

@@ -1,17 +1,26 @@
 """The checker's arithmetic: lower bounds of linear forms of a network's values over a domain.
 
-A form is  sum over nodes s of A_s h_s + c, one row a bound, known up to an error e >= 0. `View.least` walks from the last
-node to the first and replaces each ReLU value h of a pre-activation z in [l, u] by a line on the safe side:
+A form is  sum over nodes s of A_s h_s + c, one row a bound, known up to an error e >= 0.
+`View.least` walks from the last
+node to the first and replaces each ReLU value h of a pre-activation z in [l, u] by a line on the
+safe side:
     a h >= a alpha z       for a >= 0, any alpha in [0, 1] (1 where l >= 0, 0 where u <= 0)
-    a h >= a (s z + t)     for a < 0, any s in [0, 1], t >= max(-s l, (1 - s) u), as relu(z) - s z is convex
-and z by W h' + b. Where z <= 0 (z >= 0) is assumed, adding B z with B >= 0 (B <= 0) only lowers the form. What remains over
+    a h >= a (s z + t)     for a < 0, any s in [0, 1], t >= max(-s l, (1 - s) u), as relu(z) - s z
+    is convex
+and z by W h' + b. Where z <= 0 (z >= 0) is assumed, adding B z with B >= 0 (B <= 0) only lowers
+the form. What remains over
 the input has its minimum over the domain in closed form.
 
-Errors in float64 (u = 2**-53; Higham, Accuracy and Stability, section 3.1): a product p W of width n, accumulated over
-terms, is off by at most gamma_n |p||W|. The form that goes on is the computed one, so what was lost is at most gamma |p| m
-with m = sum |W| H + |b|, H >= |h| on all of the domain; the rounding of p itself moves p z by as little. gamma() has a
-factor 2 in hand for the float sums of the error terms, and `strict` another: proofs are written with strict = 4, so that
-another order of summation cannot turn them. tiny() is what underflow can lose. With `exact` all of these are 0: numbers are
+Errors in float64 (u = 2**-53; Higham, Accuracy and Stability, section 3.1): a product p W of width
+n, accumulated over
+terms, is off by at most gamma_n |p||W|. The form that goes on is the computed one, so what was
+lost is at most gamma |p| m
+with m = sum |W| H + |b|, H >= |h| on all of the domain; the rounding of p itself moves p z by as
+little. gamma() has a
+factor 2 in hand for the float sums of the error terms, and `strict` another: proofs are written
+with strict = 4, so that
+another order of summation cannot turn them. tiny() is what underflow can lose. With `exact` all of
+these are 0: numbers are
 dyadic fractions, and only final bounds are rounded, outward.
 """
 
@@ -98,7 +107,8 @@ def _integers(a: Array) -> tuple[Array, int]:
 
 @dataclass(frozen=True)
 class Form:
-    """parts: node -> (m, width) coefficients of h of all units. constant: (m,). error: (m,) floats >= 0."""
+    """parts: node -> (m, width) coefficients of h of all units. constant: (m,). error: (m,) floats
+    >= 0."""
 
     parts: Mapping[int, Array]
     constant: Array
@@ -113,7 +123,8 @@ class Form:
 
 @dataclass(frozen=True)
 class Link:
-    """In one node, h[unit] = factor * h[partner] (+ z[unit] if opposite) up to `error`, factor > 0."""
+    """In one node, h[unit] = factor * h[partner] (+ z[unit] if opposite) up to `error`, factor >
+    0."""
 
     unit: int
     partner: int
@@ -123,7 +134,8 @@ class Link:
 
 
 def default_lines(lower: Array, upper: Array) -> Lines:
-    """s = u / (u - l); alpha = 1 where u is larger than -l by more than rounding could tell, else 0."""
+    """s = u / (u - l); alpha = 1 where u is larger than -l by more than rounding could tell, else
+    0."""
     low, high = np.minimum(lower, 0.0), np.maximum(upper, 0.0)
     wide = high - low
     slope = np.divide(high, wide, out=np.zeros_like(high), where=wide > 0)
@@ -132,7 +144,8 @@ def default_lines(lower: Array, upper: Array) -> Lines:
 
 
 def lines_of(alpha: Array, slope: Array, lower: Array, upper: Array) -> Lines:
-    """Valid lines from any alpha and slope in [0, 1]: exact where the phase is fixed, t rounded up."""
+    """Valid lines from any alpha and slope in [0, 1]: exact where the phase is fixed, t rounded
+    up."""
     on, off = lower >= 0.0, upper <= 0.0
     alpha = np.where(off, 0.0, np.where(on, 1.0, alpha))
     slope = np.where(off, 0.0, np.where(on, 1.0, slope))
@@ -142,10 +155,13 @@ def lines_of(alpha: Array, slope: Array, lower: Array, upper: Array) -> Lines:
 
 @dataclass(frozen=True)
 class View:
-    """A network with bounds of z of its first nodes, without the units among these that are inactive.
+    """A network with bounds of z of its first nodes, without the units among these that are
+    inactive.
 
-    lower, upper: node -> bounds of z (of x for node 0), written by the owner before `extend` reads them. live: node ->
-    units that are not inactive; terms, bias: restricted to these. reach, sums: H and m of the docstring.
+    lower, upper: node -> bounds of z (of x for node 0), written by the owner before `extend` reads
+    them. live: node ->
+    units that are not inactive; terms, bias: restricted to these. reach, sums: H and m of the
+    docstring.
     """
 
     net: Net
@@ -203,7 +219,8 @@ class View:
         return Form(parts, self.math.number(sign * node.bias[units]), error)
 
     def interval(self, k: int, sign: float) -> Array:
-        """Lower bounds of sign * z of all units of a node; without rounding where all products are 0."""
+        """Lower bounds of sign * z of all units of a node; without rounding where all products are
+        0."""
         form = self.rows(k, np.arange(len(self.net.nodes[k].bias)), sign)
         live = {s: a[:, self.live[s]] for s, a in form.parts.items()}
         return self._ranged(live, form.constant, form.error)
@@ -216,10 +233,13 @@ class View:
         box: tuple[Array, Array] | None = None,
         links: Mapping[int, tuple[Link, ...]] | None = None,
     ) -> Array:
-        """(m,) lower bounds of a form over the domain, or over the part that multipliers and `box` describe.
+        """(m,) lower bounds of a form over the domain, or over the part that multipliers and `box`
+        describe.
 
-        lines: node -> relaxations of live units, (width,) or (m, width), instead of the default ones. box: (m, inputs) ends.
-        links: see Link; with them, bounds by the ranges of all values are tried at every node as well."""
+        lines: node -> relaxations of live units, (width,) or (m, width), instead of the default
+        ones. box: (m, inputs) ends.
+        links: see Link; with them, bounds by the ranges of all values are tried at every node as
+        well."""
         math = self.math
         parts = {s: math.number(a)[:, self.live[s]] for s, a in form.parts.items()}
         constant, error = math.number(form.constant), np.array(form.error, np.float64)
@@ -231,8 +251,10 @@ class View:
                 size = np.abs(a).astype(np.float64) @ self.reach[s]
                 error = error + math.gamma(len(self.net.nodes)) * size
         for k in range(max(parts, default=0), 0, -1):
-            a = parts.pop(k, None)
-            if a is None or not (a != 0).any():
+            if k not in parts:
+                continue
+            a = parts.pop(k)
+            if not (a != 0).any():
                 continue
             extra = (multipliers or {}).get(k)
             if links is not None:
@@ -259,12 +281,13 @@ class View:
             for s, w in self.terms[k].items():
                 moved = math.product(p[:, used], w[used])
                 parts[s] = parts[s] + moved if s in parts else moved
-        return np.maximum(best, self._ranged(parts, constant, error, box))
+        return np.asarray(np.maximum(best, self._ranged(parts, constant, error, box)))
 
     def _linked(
         self, k: int, a: Array, links: tuple[Link, ...], error: Array
     ) -> tuple[Array, Array | None, Array]:
-        """Coefficients with those of linked units moved to their partners, and what goes to z of opposite ones."""
+        """Coefficients with those of linked units moved to their partners, and what goes to z of
+        opposite ones."""
         if not links:
             return a, None, error
         a, place = a.copy(), {int(j): i for i, j in enumerate(self.live[k])}
@@ -289,7 +312,8 @@ class View:
         error: Array,
         box: tuple[Array, Array] | None = None,
     ) -> Array:
-        """Lower bounds by the ranges of all values; exactly the constant where all products are 0."""
+        """Lower bounds by the ranges of all values; exactly the constant where all products are
+        0."""
         math, count, least = self.math, 4, np.inf
         total, size = constant, np.abs(constant)
         touched = np.zeros(len(constant), dtype=bool)
@@ -329,7 +353,8 @@ def extreme(math: Arithmetic, a: Array, low: Array, high: Array) -> tuple[Array,
 def minimum(math: Arithmetic, a: Array, domain: Box) -> tuple[Array, Array]:
     """The minimum of a x over the domain, and the size of its sums: (m,) each.
 
-    A one-hot group gives sum a cold + the least a_j (hot_j - cold_j) of the members that can be hot."""
+    A one-hot group gives sum a cold + the least a_j (hot_j - cold_j) of the members that can be
+    hot."""
     low, high = domain.lower.copy(), domain.upper.copy()
     for group in domain.groups:
         low[group.members] = high[group.members] = group.cold

@@ -1,13 +1,21 @@
-"""Check a proof that one ONNX model equals another on a domain: `python -m leo_cli.proof.checker IN OUT PROOF --bounds B`.
+"""Check a proof that one ONNX model equals another on a domain: `python -m leo_cli.proof.checker
+IN OUT PROOF --bounds B`.
 
-The checker evaluates, it never searches (docs/what-is-proved.md, docs/proof-format.md). For IN it bounds every pre-activation, node
-by node, with lines of its own choice, and where a record gives slopes, a tree over ReLU phases or a tree of boxes, with those. What has
-an upper bound <= 0 is inactive (h = 0), what has a lower bound >= 0 is active (h = z). For OUT it writes every unit as
+The checker evaluates, it never searches (docs/what-is-proved.md, docs/proof-format.md). For IN it
+bounds every pre-activation, node
+by node, with lines of its own choice, and where a record gives slopes, a tree over ReLU phases or
+a tree of boxes, with those. What has
+an upper bound <= 0 is inactive (h = 0), what has a lower bound >= 0 is active (h = z). For OUT it
+writes every unit as
     h' = T h + t + d,   |d| <= r on the domain,   h: all values of IN,
-node by node: for z' = W' h'_before + b' that follows by substitution. A unit that a record matches with unit j of IN has
-z' = c z_j + e with e a form that is bounded; then h' = c h_j + lambda e with lambda in [0, 1] (max(., 0) is monotone and 1-Lipschitz), so
-h' = c h_j + e / 2 up to |e| / 2, or e itself where both are active. A unit that is not matched must be active, so h' = z'.
-In the end OUT's cuts minus IN's are bounded like any form, and compared with the deviation that the proof states.
+node by node: for z' = W' h'_before + b' that follows by substitution. A unit that a record matches
+with unit j of IN has
+z' = c z_j + e with e a form that is bounded; then h' = c h_j + lambda e with lambda in [0, 1]
+(max(., 0) is monotone and 1-Lipschitz), so
+h' = c h_j + e / 2 up to |e| / 2, or e itself where both are active. A unit that is not matched
+must be active, so h' = z'.
+In the end OUT's cuts minus IN's are bounded like any form, and compared with the deviation that
+the proof states.
 """
 
 from __future__ import annotations
@@ -27,7 +35,16 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from leo_cli.proof.bounding import (
-    MORE, Arithmetic, Box, Form, Group, Lines, Link, View, default_lines, lines_of,
+    MORE,
+    Arithmetic,
+    Box,
+    Form,
+    Group,
+    Lines,
+    Link,
+    View,
+    default_lines,
+    lines_of,
 )  # fmt: skip
 from leo_cli.proof.graph import Array, Net, Node, Unreadable, read_net
 
@@ -35,7 +52,7 @@ MAGIC = b"leo-proof 1\n"
 BLOCK, BATCH = 2048, 256  # rows bounded together, boxes bounded together
 
 
-class Fails(Exception):
+class Fails(Exception):  # noqa: N818 - it reads as a verdict
     """A claim of the proof was not established."""
 
 
@@ -158,7 +175,8 @@ class Checker:
     # Bounds of IN
 
     def advance(self, count: int) -> None:
-        """Bounds of all nodes before `count`: intervals, then lines for units that are unstable so far."""
+        """Bounds of all nodes before `count`: intervals, then lines for units that are unstable so
+        far."""
         for k in range(self.done, min(count, len(self.old.nodes))):
             self.view.extend(k)
             low, high = self.view.interval(k, 1.0), -self.view.interval(k, -1.0)
@@ -198,7 +216,8 @@ class Checker:
         return k
 
     def _lines(self, record: Record, rows: int) -> tuple[dict[int, Array], dict[int, Lines]]:
-        """(position of each unit in its node's live units), and lines with the record's slopes for `rows` rows."""
+        """(position of each unit in its node's live units), and lines with the record's slopes for
+        `rows` rows."""
         nodes = record.ints("slope_nodes", len(self.view.live))
         units, shares = record.arrays["slope_units"], record.shares("slopes", (rows, len(nodes)))
         places, lines = {}, {}
@@ -230,7 +249,8 @@ class Checker:
             self._tighten(k, units[sign == side], side, bound[sign == side])
 
     def record_phases(self, record: Record) -> None:
-        """A binary tree over ReLU phases, in preorder (z >= 0 first); leaves carry slopes and multipliers."""
+        """A binary tree over ReLU phases, in preorder (z >= 0 first); leaves carry slopes and
+        multipliers."""
         k = self._node(record)
         unit = int(record.values["unit"])
         nodes, units = record.arrays["tree_nodes"], record.arrays["tree_units"]
@@ -251,8 +271,10 @@ class Checker:
             raise Fails('record "phases": a multiplier is negative')
         places, lines = self._lines(record, len(paths))
         given = {s: np.zeros(lines[s][0].shape) for s in lines}
-        lines = {s: tuple(np.array(np.broadcast_to(p, given[s].shape)) for p in part)
-                 for s, part in lines.items()}  # type: ignore[misc]  # fmt: skip
+        for s, (alpha, slope, lift) in lines.items():
+            shape = given[s].shape
+            wide = np.array(np.broadcast_to(slope, shape)), np.array(np.broadcast_to(lift, shape))
+            lines[s] = alpha, *wide
         taken = iter(multipliers.tolist())
         for row, path in enumerate(paths):
             for s, j, on in path:
@@ -272,7 +294,8 @@ class Checker:
     def record_boxes(self, record: Record) -> None:
         """Claims "z <= 0" (above) or "z >= 0" that hold in every leaf of a tree of boxes.
 
-        The tree is given in preorder, the lower half first; axis -1 is a leaf. What is bounded in a box holds in its halves."""
+        The tree is given in preorder, the lower half first; axis -1 is a leaf. What is bounded in
+        a box holds in its halves."""
         self.all_bounds()
         nodes = record.ints("nodes", len(self.old.nodes))
         claims = {}
@@ -309,10 +332,10 @@ class Checker:
                             np.minimum(known[0], part.below[k]),
                             np.maximum(known[1], part.above[k]),
                         )
-        for k, (low, high) in hull.items():
+        for k, (least, most) in hull.items():
             live = self.view.live[k]
-            self.lower[k][live] = np.maximum(self.lower[k][live], low)
-            self.upper[k][live] = np.minimum(self.upper[k][live], high)
+            self.lower[k][live] = np.maximum(self.lower[k][live], least)
+            self.upper[k][live] = np.minimum(self.upper[k][live], most)
         self.known = (dict(self.lower), dict(self.upper))
         self.view, self.done = self._fresh(), 1
 
@@ -330,7 +353,8 @@ class Checker:
         return found
 
     def bound_parts(self, parts: list[Part], claims: Claims) -> list[Part]:
-        """The parts with bounds of all live units up to the last claims: only what is unstable in a box is bounded."""
+        """The parts with bounds of all live units up to the last claims: only what is unstable in
+        a box is bounded."""
         ends = np.stack([p.lower for p in parts]), np.stack([p.upper for p in parts])
         lower: dict[int, Array] = {}
         upper: dict[int, Array] = {}
@@ -360,7 +384,8 @@ class Checker:
                         high[b, u] = np.minimum(high[b, u], -bound)
             lower[k], upper[k] = low, high
             lines[k] = default_lines(low, high)
-        return [replace(part, below={k: lower[k][i] for k in lower}, above={k: upper[k][i] for k in upper})
+        return [replace(part, below={k: z[i] for k, z in lower.items()},
+                        above={k: z[i] for k, z in upper.items()})
                 for i, part in enumerate(parts)]  # fmt: skip
 
     # Verdicts
@@ -464,7 +489,8 @@ class Checker:
         return Relation(matrix, offset[:, 0], radius + rounded)
 
     def record_links(self, record: Record) -> None:
-        """Units of one node of IN whose values are multiples of another's: z_i = c z_j, or -c z_j (opposite)."""
+        """Units of one node of IN whose values are multiples of another's: z_i = c z_j, or -c z_j
+        (opposite)."""
         self.all_bounds()
         k = int(record.values["node"])
         units, partners = (
@@ -491,7 +517,8 @@ class Checker:
         )
         low, high = self.ends(self.by_node(less.matrix, less.offset, less.radius))
         error = np.maximum(np.abs(low), np.abs(high))
-        made = zip(units.tolist(), partners.tolist(), factor.tolist(), opposite.tolist(), error.tolist(),
+        made = zip(units.tolist(), partners.tolist(), factor.tolist(),
+                   opposite.tolist(), error.tolist(),
                    strict=True)  # fmt: skip
         self.links = {**self.links, k: tuple(Link(*link) for link in made)}
 
@@ -500,7 +527,8 @@ class Checker:
         self.view.extend(len(self.old.nodes))
 
     def record_node(self, record: Record) -> None:
-        """The next node of OUT: for each unit the node of IN (-1: none) and the unit that it matches, and a factor."""
+        """The next node of OUT: for each unit the node of IN (-1: none) and the unit that it
+        matches, and a factor."""
         if self.new is None or len(self.relations) >= len(self.new.nodes):
             raise Fails("a record on a node that OUT does not have")
         self.all_bounds()
@@ -541,7 +569,8 @@ class Checker:
     def _matched(
         self, node: Node, z: Relation, k: int, at: Array, units: Array, factor: Array
     ) -> None:
-        """Replace rows `at` of z, matched with units of node k of IN, by the relation of their values."""
+        """Replace rows `at` of z, matched with units of node k of IN, by the relation of their
+        values."""
         if not 0 < k < len(self.old.nodes) or self.old.nodes[k].relu != node.relu:
             raise Fails(f"a unit is matched with node {k}, which is of another kind")
         if np.any((units < 0) | (units >= self.old.widths[k])) or not np.all(
@@ -684,7 +713,8 @@ def _members(group: Group) -> tuple[tuple[int, float, float], ...]:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was established: the number of units by state, and the deviation of each output element."""
+    """What was established: the number of units by state, and the deviation of each output
+    element."""
 
     box: Box
     counts: dict[str, int]
@@ -693,7 +723,8 @@ class Checked:
 
 def check(old: Path, new: Path, proof: Path, box: Box | None = None, exact: bool = False,
           jobs: int = 1) -> Checked:  # fmt: skip
-    """Establish every claim of a proof about two models. box: the user's domain (None: the proof's own).
+    """Establish every claim of a proof about two models. box: the user's domain (None: the proof's
+    own).
 
     Raises Fails at the first claim that does not hold, Unreadable for files that cannot be read."""
     before, after = read_net(old), read_net(new)
@@ -744,9 +775,11 @@ def summary(checked: Checked, given: bool) -> list[str]:
 
 
 def read_box(path: Path, features: int) -> Box:
-    """A domain from {"lower": .., "upper": ..}: numbers, or nested lists of all features; decimals are taken exactly.
+    """A domain from {"lower": .., "upper": ..}: numbers, or nested lists of all features; decimals
+    are taken exactly.
 
-    For several inputs, {"name": {"lower": .., "upper": ..}, ..} in the order of the model's inputs."""
+    For several inputs, {"name": {"lower": .., "upper": ..}, ..} in the order of the model's
+    inputs."""
     try:
         text = json.loads(
             path.read_text(encoding="utf-8"), parse_float=Fraction, parse_int=Fraction
@@ -760,9 +793,9 @@ def read_box(path: Path, features: int) -> Box:
             found = [v for p in parts for v in np.array(p[side], dtype=object).ravel().tolist()]
             found = found * features if len(found) == 1 and len(parts) == 1 else found
             near = np.array([float(v) for v in found])
-            wrong = np.array([(f > v) if toward < 0 else (f < v)
-                              for f, v in zip(map(Fraction, near.tolist()), found, strict=True)])  # fmt: skip
-            ends.append(np.where(wrong, np.nextafter(near, toward), near))
+            pairs = list(zip(map(Fraction, near.tolist()), found, strict=True))
+            inside = [(f > v) if toward < 0 else (f < v) for f, v in pairs]
+            ends.append(np.where(inside, np.nextafter(near, toward), near))
     except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise Unreadable(f"{path}: {error}") from None
     if len(ends[0]) != features or len(ends[1]) != features:
@@ -786,7 +819,7 @@ def main(arguments: list[str] | None = None) -> int:
         box = None
         if given.bounds is not None:
             box = read_box(given.bounds, read_net(files[0]).widths[0])
-        checked = check(*files, box, given.exact, given.jobs)
+        checked = check(files[0], files[1], files[2], box, given.exact, given.jobs)
     except Fails as failure:
         sys.stderr.write(f"{files[2]}: does not hold: {failure}\n")
         return 1

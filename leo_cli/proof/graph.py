@@ -1,9 +1,14 @@
-"""The checker's own small reader of ONNX files: affine nodes with or without a ReLU, and the rest of the graph.
+"""The checker's own small reader of ONNX files: affine nodes with or without a ReLU, and the rest
+of the graph.
 
-Semantics: real arithmetic on the stored numbers, axis 0 counts samples. Node 0 is the input vector (all graph inputs, flattened, side by
-side); node k >= 1 is  z = sum over sources s of W_s h_s + b,  h = max(z, 0) if relu else z. A tensor of the graph is a `Pick`:
-an array of (node, unit). What is not affine and no ReLU is opaque: `skeleton` describes, for every graph output, the
-operators (with their attributes and constants) that lead from picks, the `cuts`, to it. Two files with equal skeletons compute
+Semantics: real arithmetic on the stored numbers, axis 0 counts samples. Node 0 is the input vector
+(all graph inputs, flattened, side by
+side); node k >= 1 is  z = sum over sources s of W_s h_s + b,  h = max(z, 0) if relu else z. A
+tensor of the graph is a `Pick`:
+an array of (node, unit). What is not affine and no ReLU is opaque: `skeleton` describes, for every
+graph output, the
+operators (with their attributes and constants) that lead from picks, the `cuts`, to it. Two files
+with equal skeletons compute
 the same outputs wherever their cuts have the same values.
 """
 
@@ -24,13 +29,14 @@ ROUNDED = 2.0**-50  # relative error of a coefficient that float64 computed in u
 LARGEST = 1 << 27  # entries of a matrix that the checker builds itself
 
 
-class Unreadable(Exception):
+class Unreadable(Exception):  # noqa: N818
     """The file is no proof, no model, or uses what the checker does not know."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """terms: source -> (width, width of source) float64. slack: relative error of the coefficients, of
+    """terms: source -> (width, width of source) float64. slack: relative error of the
+    coefficients, of
     which there is one a unit then, computed from the stored numbers `given`: (width, n)."""
 
     name: str
@@ -66,7 +72,8 @@ class Axes:
 
 @dataclass
 class Net:
-    """nodes[0] is a placeholder for the input. cuts: picks that the skeleton refers to by position."""
+    """nodes[0] is a placeholder for the input. cuts: picks that the skeleton refers to by
+    position."""
 
     widths: list[int]
     nodes: list[Node]
@@ -85,7 +92,7 @@ def read_net(source: Path | bytes) -> Net:
         net = _Reader(proto).read()
     except Unreadable as error:
         raise Unreadable(f"{source if isinstance(source, Path) else 'model'}: {error}") from None
-    except Exception as error:  # noqa: BLE001 - whatever a malformed file does to the parser
+    except Exception as error:  # whatever a malformed file does to the parser
         kind = f"{type(error).__name__}: {error}"
         raise Unreadable(f"{source if isinstance(source, Path) else 'model'}: {kind}") from error
     net.sha256 = hashlib.sha256(content).hexdigest()
@@ -485,6 +492,6 @@ def _features(constant: Array, shape: tuple[int, ...]) -> Array | None:
     """A constant broadcast to one sample's features; None where it differs between samples."""
     value = np.asarray(constant, np.float64)
     try:
-        return np.broadcast_to(value, (1, *shape))[0]
+        return np.asarray(np.broadcast_to(value, (1, *shape))[0])
     except ValueError:
         return None

@@ -1,7 +1,10 @@
-"""Write the proof that a compressed model equals its original: the writer's side of `leo compress --proof`.
+"""Write the proof that a compressed model equals its original: the writer's side of `leo compress
+--proof`.
 
-    proving = begin(model, domain, stability, budget)     verdicts, with only those kept that the checker accepts
-    proof = proving.relate(new model, network)            the relation of the new file to the old, or None
+    proving = begin(model, domain, stability, budget)     verdicts, with only those kept that the
+    checker accepts
+    proof = proving.relate(new model, network)            the relation of the new file to the old,
+    or None
     save(proof, path, sha256 of the new file)
 
 The checker itself has accepted every record before it is written, so what is written checks.
@@ -69,7 +72,8 @@ class Proving:
         return (f"proof: {count} units are kept whose verdicts it cannot show",) if count else ()
 
     def relate(self, new: Model, network: Network, allowance: Floats) -> Proof | None:
-        """The proof for a smaller model, `network` as a file; None if none is found within the allowance."""
+        """The proof for a smaller model, `network` as a file; None if none is found within the
+        allowance."""
         checker = copy.copy(self.proved.checker)
         checker.relations, checker.links = [], {}
         names = [layer.name for layer in self.model.network.layers]
@@ -88,7 +92,8 @@ class Proving:
 
 
 def begin(model: Model, domain: Domain, stability: StabilityMap, budget: Budget) -> Proving:
-    """Prove the verdicts of a classified model. Raises ModelError where the checker cannot read it."""
+    """Prove the verdicts of a classified model. Raises ModelError where the checker cannot read
+    it."""
     try:
         net = _net(model)
     except Unreadable as error:
@@ -116,10 +121,10 @@ def save(proof: Proof, path: Path, target_sha256: str) -> None:
             os.fsync(stream.fileno())
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink()
         raise
 
 

@@ -1,8 +1,12 @@
-"""Say how each unit of the smaller model follows from the larger one's: what the checker needs beside the two files.
+"""Say how each unit of the smaller model follows from the larger one's: what the checker needs
+beside the two files.
 
-A unit that a rewrite left in its place is matched with the unit that it was (`Layer.origin`); new units, and those whose meaning
-changed (a shifted linear unit), are matched with none and must be active. Units of the larger model that are gone though unstable
-are linked to a unit of the same or the opposite direction. Nothing depends on which rewrite made the network.
+A unit that a rewrite left in its place is matched with the unit that it was (`Layer.origin`); new
+units, and those whose meaning
+changed (a shifted linear unit), are matched with none and must be active. Units of the larger
+model that are gone though unstable
+are linked to a unit of the same or the opposite direction. Nothing depends on which rewrite made
+the network.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import numpy as np
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.network import Network
 from leo_cli.proof.checker import Checker, Fails, Record
-from leo_cli.proof.graph import Net, Node
+from leo_cli.proof.graph import Array, Net, Node
 
 ALIKE = 1e-9  # 1 - cosine of rows that are worth a link
 CLOSE = (
@@ -25,9 +29,11 @@ CLOSE = (
 def prove_rewrite(
     checker: Checker, new: Net, network: Network, node_of: dict[int, int], names: Sequence[str]
 ) -> tuple[list[Record], Floats]:
-    """Records that relate `new`, the file that `network` was written to, to the checker's model, and the proved deviation.
+    """Records that relate `new`, the file that `network` was written to, to the checker's model,
+    and the proved deviation.
 
-    node_of: layer -> node of the larger model. names: of the larger network's layers. Raises Fails where no relation is found.
+    node_of: layer -> node of the larger model. names: of the larger network's layers. Raises Fails
+    where no relation is found.
     """
     checker.new = new
     records = []
@@ -86,7 +92,8 @@ def _by_order(
 
 
 def _record(checker: Checker, node: Node, match: Ints, unit: Ints) -> Record:
-    """The match of each unit, without those that differ too much from what they are matched with."""
+    """The match of each unit, without those that differ too much from what they are matched
+    with."""
     factor = np.ones(len(match))
     if checker.relations and node.terms:
         z = checker.image(node.terms, node.bias, node.slack)
@@ -101,12 +108,17 @@ def _record(checker: Checker, node: Node, match: Ints, unit: Ints) -> Record:
                 form = checker.by_node(z.matrix[alone], z.offset[alone], z.radius[alone])
                 alone = alone[checker.ends(form)[0] >= 0]
             match[alone] = -1
-    arrays = {"match": match.astype(np.int32), "unit": unit.astype(np.int32), "factor": factor}
+    arrays: dict[str, Array] = {
+        "match": match.astype(np.int32),
+        "unit": unit.astype(np.int32),
+        "factor": factor,
+    }
     return Record("node", {}, arrays)
 
 
 def _links(checker: Checker, matches: Sequence[tuple[Ints, Ints]]) -> list[Record]:
-    """Unstable units of the larger model that no unit stems from, linked to one of nearly their direction."""
+    """Unstable units of the larger model that no unit stems from, linked to one of nearly their
+    direction."""
     checker.advance(len(checker.old.nodes))
     kept = {(int(k), int(j)) for match, unit in matches for k, j in zip(match, unit, strict=True)}
     records = []
@@ -120,7 +132,7 @@ def _links(checker: Checker, matches: Sequence[tuple[Ints, Ints]]) -> list[Recor
             units, partners, factors, opposite = (
                 np.array(part) for part in zip(*pairs, strict=True)
             )
-            arrays = {
+            arrays: dict[str, Array] = {
                 "units": units.astype(np.int32),
                 "partners": partners.astype(np.int32),
                 "factors": factors.astype(np.float64),

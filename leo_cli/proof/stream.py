@@ -1,4 +1,5 @@
-"""Write the records of a proof: a line of magic, then one compressed stream (docs/proof-format.md)."""
+"""Write the records of a proof: a line of magic, then one compressed stream
+(docs/proof-format.md)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
-"""Turn what classification found into records that the checker accepts, and keep only verdicts for which that works.
+"""Turn what classification found into records that the checker accepts, and keep only verdicts for
+which that works.
 
-The checker is run here with all error terms taken four times (bounding.py, `strict`), on the very records that go into
-the file, in their order. Evidence that does not go through in this order (the bounds of earlier layers differ from those
-that were known when it was found) is looked for again with the checker's bounds; where that takes too long the unit is
+The checker is run here with all error terms taken four times (bounding.py, `strict`), on the very
+records that go into
+the file, in their order. Evidence that does not go through in this order (the bounds of earlier
+layers differ from those
+that were known when it was found) is looked for again with the checker's bounds; where that takes
+too long the unit is
 given back as undecided, so that a unit is removed only if the proof shows why.
 """
 
@@ -19,7 +23,7 @@ from leo_cli.domain import Domain
 from leo_cli.network import Network
 from leo_cli.proof.bounding import Arithmetic, Box, Group
 from leo_cli.proof.checker import BATCH, Checker, Fails, Part, Record, halves
-from leo_cli.proof.graph import Net
+from leo_cli.proof.graph import Array, Net
 from leo_cli.stability.branch import Branching
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import (
@@ -40,7 +44,8 @@ REPAIR_SECONDS = 20.0  # for the questions of one layer
 
 @dataclass(frozen=True)
 class Question:
-    """ "z <= 0" (above) or "z >= 0" of a unit of a layer of the network, and what is known for it."""
+    """ "z <= 0" (above) or "z >= 0" of a unit of a layer of the network, and what is known for
+    it."""
 
     layer: int
     unit: int
@@ -50,7 +55,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Proved:
-    """records: of the verdicts. stability: without what is not in them. given_up: verdicts given back."""
+    """records: of the verdicts. stability: without what is not in them. given_up: verdicts given
+    back."""
 
     checker: Checker
     records: tuple[Record, ...]
@@ -66,7 +72,8 @@ def box_of_domain(domain: Domain) -> Box:
 
 
 def relu_nodes(net: Net, network: Network) -> dict[int, int]:
-    """The checker's node of each ReLU layer of the network: by name, else by order; {} if they do not correspond."""
+    """The checker's node of each ReLU layer of the network: by name, else by order; {} if they do
+    not correspond."""
     nodes = [k for k, node in enumerate(net.nodes) if node.relu]
     layers = network.relu_layers
     named = {net.nodes[k].name: k for k in nodes}
@@ -183,7 +190,7 @@ class _Prover:
     def _slope_record(
         self, node: int, rows: Sequence[Question], columns: Ints, slopes: Floats
     ) -> Record:
-        arrays = {
+        arrays: dict[str, Array] = {
             "units": np.array([q.unit for q in rows], np.int32),
             "above": np.array([q.above for q in rows], np.uint8),
             "slopes": slopes,
@@ -348,9 +355,11 @@ class _Prover:
                 )
                 given_up += not good
                 verdicts.append(verdict if good else _undecided(verdict, low[unit], high[unit]))
-            # bounds of layers without a ReLU are leo's own: what a rewrite makes of them is checked in the end
-            bounds = (low, high) if known.verdicts else (known.lower, known.upper)
-            layers.append(LayerStability(*bounds, tuple(verdicts)))
+            # bounds of layers without a ReLU are leo's own: what a rewrite makes of them is
+            # checked in the end
+            if not known.verdicts:
+                low, high = known.lower, known.upper
+            layers.append(LayerStability(low, high, tuple(verdicts)))
         stability = replace(self.stability, layers=tuple(layers))
         for i, node in sorted(self.node_of.items(), key=lambda pair: pair[1]):
             states = {
@@ -386,7 +395,7 @@ def _slope_columns(columns: Ints) -> dict[str, Ints]:
 
 def _grown(
     checker: Checker, tree: InputSplitEvidence, claims: dict[str, Ints], budget: Budget
-) -> tuple[Ints, Floats, set[tuple[int, int]]]:
+) -> tuple[Array, Array, set[tuple[int, int]]]:
     """The tree in preorder, with leaves halved further where that is needed, and the (node, unit)
     that stay open."""
     nodes = claims["nodes"]

@@ -1,7 +1,10 @@
-"""Mutations of proofs and models, and what decides whether an accepted mutant claims something true.
+"""Mutations of proofs and models, and what decides whether an accepted mutant claims something
+true.
 
-Hashes are made right after each mutation, so that the mathematics must catch it. A mutant that is accepted claims: IN and OUT
-differ on the domain of the proof by at most the stated deviation, and the listed units are stable. On small networks that is
+Hashes are made right after each mutation, so that the mathematics must catch it. A mutant that is
+accepted claims: IN and OUT
+differ on the domain of the proof by at most the stated deviation, and the listed units are stable.
+On small networks that is
 decided by exact enumeration; on others a claim is refuted by a sample, if at all.
 """
 
@@ -13,12 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from proof.proof_cases import Case
 
 from leo_cli.arrays import Floats
 from leo_cli.proof.bounding import Box
 from leo_cli.proof.checker import Fails, Record, box_of, check_records
 from leo_cli.proof.graph import Net, Unreadable, read_net
-from proof.proof_cases import Case
 
 
 @dataclass(frozen=True)

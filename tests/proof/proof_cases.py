@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -70,7 +71,7 @@ def random_chain(
 ) -> list[tuple[Floats, Floats]]:
     """Weights of a chain in which units of all kinds occur."""
     found = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         matrix = rng.normal(size=(after, before)) / np.sqrt(before)
         found.append((matrix, shift * rng.normal(size=after)))
     return found

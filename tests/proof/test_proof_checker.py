@@ -9,15 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from leo_cli.cli.main import run
-from leo_cli.errors import InputError
-from leo_cli.proof.bounding import Arithmetic, Box
-from leo_cli.proof.checker import Checker, Fails, Record, check_records, read_records
-from leo_cli.proof.graph import Unreadable, read_net
-from leo_cli.proof.prove import save
-from leo_cli.proof.verdicts import box_of_domain
-from leo_cli.rewrite import RewriteOptions, parse_tolerance
 from proof.proof_cases import (
     Case,
     box_domain,
@@ -28,6 +19,15 @@ from proof.proof_cases import (
     unpacked,
     with_arrays,
 )
+
+from leo_cli.cli.main import run
+from leo_cli.errors import InputError
+from leo_cli.proof.bounding import Arithmetic, Box
+from leo_cli.proof.checker import Checker, Fails, Record, check_records, read_records
+from leo_cli.proof.graph import Unreadable, read_net
+from leo_cli.proof.prove import save
+from leo_cli.proof.verdicts import box_of_domain
+from leo_cli.rewrite import RewriteOptions, parse_tolerance
 
 UNIT_BOX = Box(np.array([-1.0, -1.0]), np.array([1.0, 1.0]), np.zeros(2, bool))
 IDENTITY = np.eye(2)

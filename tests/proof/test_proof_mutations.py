@@ -8,11 +8,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-
-from leo_cli.proof.verdicts import box_of_domain
 from proof.mutants import MUTATIONS, accepted, mutants
 from proof.proof_cases import Case
 from proof.truth import small_cases, untruth
+
+from leo_cli.proof.verdicts import box_of_domain
 
 
 @pytest.fixture(scope="module")

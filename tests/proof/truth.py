@@ -5,15 +5,15 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+from proof.mutants import Claims, Mutant, claims_of
+from proof.proof_cases import Case, box_domain, chain_file, proved, random_chain
+from support.exact import difference, exact
+from support.oracle import enumerate_patterns
 
 from leo_cli.domain import Domain
 from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.proof.graph import Net
 from leo_cli.stability.ladder import ClassifyOptions
-from proof.mutants import Claims, Mutant, claims_of
-from proof.proof_cases import Case, box_domain, chain_file, proved, random_chain
-from support.exact import difference, exact
-from support.oracle import enumerate_patterns
 
 
 def network_of(net: Net) -> Network:
