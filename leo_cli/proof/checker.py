@@ -427,7 +427,7 @@ class Checker:
     def image(self, terms: dict[int, Array], bias: Array, slack: float) -> Relation:
         """W' h' + b' of nodes of OUT, over the values of IN."""
         math, total = self.math, int(self.offsets[-1])
-        matrix, offset = math.number(np.zeros((len(bias), total))), math.number(bias)
+        matrix, offset = math.number(np.zeros((len(bias), total))), math.number(bias).copy()
         radius, reach = np.zeros(len(bias)), np.concatenate(self._reaches())
         for s, w in terms.items():
             before = self.relations[s]

@@ -188,6 +188,8 @@ class _Reader:
     def _add_node(self, name: str, terms: dict[int, Array], bias: Array, relu: bool = False,
                   slack: float = 0.0, given: Array | None = None) -> Pick:  # fmt: skip
         bias = np.array(bias, np.float64)
+        for part in (bias, *terms.values()):
+            part.setflags(write=False)
         self.nodes.append(Node(name, terms, bias, relu, slack, given))
         return Pick(np.full(len(bias), len(self.nodes) - 1), np.arange(len(bias)))
 

@@ -87,6 +87,14 @@ def test_a_proof_by_hand_holds(exact: bool) -> None:
     assert holds(by_hand(new), new, exact)
 
 
+def test_a_network_that_is_constant_can_be_checked_again_and_again() -> None:
+    weights = [(np.array([[1.0, 1.0]]), np.array([-3.0])), (np.array([[2.0]]), np.array([0.25]))]
+    case = proved(chain_file(weights), box_domain(2))
+    assert len(case.new.nodes) == 2
+    for exact in (False, True, False, True):
+        assert not case.check(exact=exact).deviation.any()
+
+
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("unit", [0, 2])
 def test_an_unstable_or_active_unit_claimed_inactive_is_refused(unit: int, exact: bool) -> None:
