@@ -294,7 +294,7 @@ def test_a_crash_is_a_solver_error_with_the_reason() -> None:
 
 
 @posix
-def test_the_death_of_the_parent_ends_the_solver(tmp_path: Path) -> None:
+def test_the_death_of_the_parent_ends_the_solver(tmp_path: Path, spaced: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import sys, os, signal, threading, time\n"
@@ -312,4 +312,4 @@ def test_the_death_of_the_parent_ends_the_solver(tmp_path: Path) -> None:
         [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == -9, done.stderr
-    assert gone(int(done.stdout))
+    assert gone(int(done.stdout)) and list(spaced.iterdir()) == []

@@ -38,7 +38,7 @@ ENVIRONMENT |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # does
 BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
-    "from leo_cli.stability.milp.worker import main; main()"
+    "from leo_cli.stability.milp.worker import main; main(sys.argv[2])"
 )
 
 
@@ -87,7 +87,7 @@ class SolverProcess:
         with self._errors.open("wb") as errors:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-c", BOOT, json.dumps(path)],
+                    [sys.executable, "-I", "-c", BOOT, json.dumps(path), self._directory.name],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,

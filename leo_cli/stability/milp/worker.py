@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -34,12 +35,15 @@ def receive(stream: IO[bytes]) -> Any:
     return pickle.loads(data)
 
 
-def main() -> None:
+def main(directory: str) -> None:
+    """directory: the temporary directory to work in, which is removed when the parent dies."""
     warnings.simplefilter("ignore")  # stderr is for what ends the process
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # solvers print what they like; it must not come between the answers
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
+    threading.Thread(
+        target=_listen, args=(sys.stdin.buffer, requests, directory), daemon=True
+    ).start()
 
     from leo_cli.errors import InputError
     from leo_cli.stability.milp.solvers import PulpSession, backend
@@ -55,12 +59,13 @@ def main() -> None:
         send(answers, session.ask(*requests.get()))
 
 
-def _listen(stream: IO[bytes], requests: queue.SimpleQueue[Any]) -> None:
+def _listen(stream: IO[bytes], requests: queue.SimpleQueue[Any], directory: str) -> None:
     """Pass on requests; at their end, end."""
     try:
         while True:
             requests.put(receive(stream))
     except EOFError:
+        shutil.rmtree(directory, ignore_errors=True)
         if os.name == "posix":
             os.killpg(0, signal.SIGKILL)  # this process leads its own group, with its solvers
         os._exit(0)
