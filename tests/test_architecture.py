@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "leo_cli"
 
 ORDER = [
     ["errors", "arrays", "__init__"],
-    ["rounding", "tensors", "parallel", "linear_map"],
+    ["rounding", "tensors", "parallel", "dyadic", "linear_map"],
     ["network"],
     ["domain"],
     ["bounds"],

@@ -24,6 +24,7 @@ from leo_cli.stability.bounding import Intervals, LinearBounds
 from leo_cli.stability.branch import Branching
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.conclude import conclude
+from leo_cli.stability.exact_ties import ExactTies
 from leo_cli.stability.knowledge import ClaimRefuted, Decider, Findings, Key, Knowledge
 from leo_cli.stability.optimised import OptimisedSlopes
 from leo_cli.stability.replay import replay
@@ -31,7 +32,17 @@ from leo_cli.stability.split import InputSplitting
 from leo_cli.stability.verdict import StabilityMap
 from leo_cli.stability.witness import Ascent, Sampling, pool
 
-DECIDERS = ("samples", "interval", "linear", "split", "slopes", "ascent", "branch", "milp")
+DECIDERS = (
+    "samples",
+    "interval",
+    "linear",
+    "exact",
+    "split",
+    "slopes",
+    "ascent",
+    "branch",
+    "milp",
+)
 PUBLISHED = ("milp",)  # LEO as published: MILPs alone
 FEW_INPUTS = 12  # effective inputs up to which splitting the domain is tried
 
@@ -161,10 +172,12 @@ class _Search:
         return conclude(self.knowledge, self.seconds, self.cost, self.milps, tuple(self.notes))
 
     def _bound(self, k: int) -> None:
-        """Interval bounds always (all else needs finite bounds), linear ones if they may run."""
+        """Interval bounds always (all else needs finite bounds), others if they may run."""
         self._try(Intervals(), (k,))
         if "linear" in self.names:
             self._try(LinearBounds(), (k,))
+        if "exact" in self.names:
+            self._try(ExactTies(), self._open((k,)))
 
     def _climb_rungs(self, k: int) -> None:
         for name in self.names:

@@ -1,0 +1,77 @@
+"""Backward linear bounds in exact arithmetic, for bounds that rounding alone keeps from 0.
+
+The same bound as bounds/linear.py with its default relaxations, whose slopes and intercepts are
+floats and so dyadic, over the box of the domain: every number of the evaluation is exact. Units
+whose terms cancel (z = 0 on all of D, or touching 0) have a bound of exactly 0 here, where float64
+with outward rounding leaves a little more.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from leo_cli.arrays import Floats
+from leo_cli.bounds.linear import Relaxed
+from leo_cli.dyadic import Dyadic
+from leo_cli.network import LinearMap
+
+
+def is_exact(problem: Relaxed) -> bool:
+    """Whether the network's coefficients are the model's own, none the result of a rounding."""
+    return all(
+        layer.weight_error == 0.0 and (layer.bias_error is None or not layer.bias_error.any())
+        for layer in problem.network.layers
+    )
+
+
+def exact_lower_bound(problem: Relaxed, unit: int, sign: float) -> Fraction:
+    """A lower bound of sign * z of the target's `unit` over the box of the domain, without any
+    rounding. Requires `is_exact`; raises ValueError where a number is not finite."""
+    layers = problem.network.layers
+    seed = np.zeros(layers[-1].width)
+    seed[unit] = sign
+    pending: dict[int, Dyadic] = {}
+    constant = Fraction(0)
+    for k in range(len(layers) - 1, -1, -1):
+        if k == problem.target:
+            p = Dyadic.of(seed)
+        elif k + 1 in pending:
+            p, lift = _through_relu(pending[k + 1], problem, k)
+            constant += lift
+        else:
+            continue
+        constant += (p * Dyadic.of(layers[k].bias)).total()
+        for term in layers[k].terms:
+            moved = _apply_transposed(term.map, p)
+            known = pending.get(term.source)
+            pending[term.source] = moved if known is None else known + moved
+    form = pending.get(0)
+    if form is None:
+        return constant
+    ends = np.where(form.signs() > 0, problem.domain.lower, problem.domain.upper)
+    return constant + (form * Dyadic.of(ends)).total()
+
+
+def _through_relu(a: Dyadic, problem: Relaxed, k: int) -> tuple[Dyadic, Fraction]:
+    relaxation = problem.relaxations[k]
+    if relaxation is None:
+        return a, Fraction(0)
+    below = a.signs() < 0
+    slopes: Floats = np.where(below, relaxation.slope, relaxation.alpha)
+    lift = (a.where(below) * Dyadic.of(relaxation.intercept)).total()
+    return a * Dyadic.of(slopes), lift
+
+
+def _apply_transposed(linear: LinearMap, p: Dyadic) -> Dyadic:
+    """p W; only the rows that p reads are converted."""
+    read = np.flatnonzero(p.signs())
+    rows = linear.rows(read)
+    columns = np.flatnonzero(np.any(rows != 0, axis=0))
+    numerators = np.zeros(linear.in_features, dtype=object)
+    if len(columns) == 0:
+        return Dyadic(numerators, 0)
+    product = Dyadic(p.numerators[read], p.exponent) @ Dyadic.of(rows[:, columns])
+    numerators[columns] = product.numerators
+    return Dyadic(numerators, product.exponent)
