@@ -22,7 +22,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from proof.mutants import Mutant, accepted, claims_of, mutants  # noqa: E402
+from proof.mutants import MUTATIONS, Mutant, accepted, claims_of, mutants  # noqa: E402
 from proof.proof_cases import Case, proved  # noqa: E402
 from proof.truth import small_cases, untruth  # noqa: E402
 
@@ -84,7 +84,7 @@ def small(count: int, seed: int) -> bool:
     passed: Counter[str] = Counter()
     wrong = []
     start = time.perf_counter()
-    each = -(-count // 23)
+    each = -(-count // len(MUTATIONS))
     for case, mutant in mutants(cases, np.random.default_rng(seed), each):
         tried[mutant.kind] += 1
         if accepted(mutant, box_of_domain(case.domain)):

@@ -300,7 +300,7 @@ class Checker:
         nodes = record.ints("nodes", len(self.old.nodes))
         claims = {}
         for k in np.unique(nodes).tolist():
-            units = record.ints("units", self.old.widths[k])[nodes == k]
+            units = self._units(record, nodes, k)
             claims[k] = units, record.arrays["above"][nodes == k] != 0
             if not self.old.nodes[k].relu:
                 raise Fails('record "boxes": a claim on what is no ReLU unit')
@@ -338,6 +338,13 @@ class Checker:
             self.upper[k][live] = np.minimum(self.upper[k][live], most)
         self.known = (dict(self.lower), dict(self.upper))
         self.view, self.done = self._fresh(), 1
+
+    def _units(self, record: Record, nodes: Array, k: int) -> Array:
+        """The entries of "units" that belong to node k."""
+        units = record.ints("units", max(self.old.widths))[nodes == k]
+        if np.any(units >= self.old.widths[k]):
+            raise Fails(f'record "{record.kind}": node {k} has no such unit')
+        return np.asarray(units)
 
     def open_claims(self, part: Part, claims: Claims) -> list[tuple[int, int]]:
         """The (node, unit) of claims that the bounds in a box do not settle."""
@@ -400,6 +407,41 @@ class Checker:
                 raise Fails(f"node {self.old.nodes[k].name}, unit {units[~good[units]][:1]}: "
                             f"not proved {name}")  # fmt: skip
             self.counts[name] += len(units)
+
+    def record_witnesses(self, record: Record) -> None:
+        """Units that are unstable: for each a point of the domain with z < 0 and one with z > 0."""
+        points = record.arrays["points"].astype(np.float64)
+        if points.ndim != 2 or not contains(self.box, points):
+            raise Fails('record "witnesses": a point outside the domain')
+        signs = self.signs(points)
+        nodes = record.ints("nodes", len(self.old.nodes))
+        for k in np.unique(nodes).tolist():
+            units = self._units(record, nodes, k)
+            for name, sign in (("negative", -1), ("positive", 1)):
+                rows = record.ints(name, len(points))[nodes == k]
+                wrong = units[signs[k][rows, units] != sign]
+                if len(wrong) or not self.old.nodes[k].relu:
+                    raise Fails(f"node {self.old.nodes[k].name}, unit {wrong[:1]}: not unstable")
+            self.counts["unstable"] += len(set(units.tolist()))
+
+    def signs(self, points: Array) -> list[Array]:
+        """For each node the signs of z at points, (m, width); 0 where rounding hides it."""
+        math = self.math
+        values, errors, signs = [math.number(points)], [np.zeros(points.shape)], [np.sign(points)]
+        for node in self.old.nodes[1:]:
+            z = math.number(np.zeros((len(points), len(node.bias)))) + math.number(node.bias)
+            size, error = np.abs(node.bias) + np.zeros(z.shape), np.zeros(z.shape)
+            width = sum(w.shape[1] for w in node.terms.values())
+            for s, w in node.terms.items():
+                z = z + math.product(values[s], math.number(w.T))
+                size = size + np.abs(values[s]).astype(np.float64) @ np.abs(w).T
+                error = error + MORE * (errors[s] @ np.abs(w).T)
+            error = error + (math.gamma(width + 4) + 2.0 * node.slack) * (size + error)
+            error = MORE * error + math.tiny((width + 4.0) * (1.0 + len(errors)))
+            signs.append(np.where(z > error, 1, np.where(z < -error, -1, 0)))
+            values.append(np.maximum(z, 0) if node.relu else z)
+            errors.append(error)
+        return signs
 
     # The relation of OUT to IN
 
@@ -694,6 +736,19 @@ def box_of(record: Record) -> Box:
         at = a["group"] == g
         groups.append(Group(a["members"][at].astype(np.int64), a["cold"][at], a["hot"][at]))
     return Box(a["lower"], a["upper"], a["integer"] != 0, tuple(groups))
+
+
+def contains(box: Box, points: Array) -> bool:
+    """Whether all points, (m, inputs), are in a domain."""
+    inside = (box.lower <= points) & (points <= box.upper)
+    inside &= ~box.integer | (points == np.floor(points))
+    for group in box.groups:
+        at = points[:, group.members]
+        hot, cold = at == group.hot, at == group.cold
+        others = cold.sum(axis=1)[:, None] - cold  # how many of the other members are cold
+        one = (hot & (others == len(group.members) - 1)).any(axis=1)
+        inside[:, group.members] &= one[:, None]
+    return bool(inside.all())
 
 
 def covers(outer: Box, inner: Box) -> bool:

@@ -22,7 +22,7 @@ from leo_cli.bounds.interval import propagate
 from leo_cli.domain import Domain
 from leo_cli.network import Network
 from leo_cli.proof.bounding import Arithmetic, Box, Group
-from leo_cli.proof.checker import BATCH, Checker, Fails, Part, Record, halves
+from leo_cli.proof.checker import BATCH, Checker, Fails, Part, Record, contains, halves
 from leo_cli.proof.graph import Array, Net
 from leo_cli.stability.branch import Branching
 from leo_cli.stability.budget import Budget
@@ -367,7 +367,46 @@ class _Prover:
                 "active": stability.layers[i].active.astype(np.int32),
             }
             self.records.append(Record("states", {"node": node}, states))
+        witnesses = self._witnesses(stability)
+        if witnesses is not None:
+            self.checker.apply(witnesses)
+            self.records.append(witnesses)
         return Proved(self.checker, tuple(self.records), stability, self.node_of, given_up)
+
+    def _witnesses(self, stability: StabilityMap) -> Record | None:
+        """Two points for every unstable unit, of as few points as a greedy choice finds."""
+        points = stability.witnesses
+        points = points[[contains(self.checker.box, point[None]) for point in points]]
+        wanted = [
+            (self.node_of[i], unit)
+            for i, layer in enumerate(stability.layers)
+            if i in self.node_of
+            for unit in layer.units(State.UNSTABLE).tolist()
+        ]
+        if not wanted or not len(points):
+            return None
+        signs = self.checker.signs(points)
+        shown = np.stack([signs[k][:, unit] for k, unit in wanted], axis=1)
+        answers = np.concatenate([shown < 0, shown > 0], axis=1)
+        open_, chosen = answers.any(axis=0), []
+        while open_.any():
+            best = int(answers[:, open_].sum(axis=1).argmax())
+            chosen.append(best)
+            open_ = open_ & ~answers[best]
+        rows = answers[chosen]
+        count = len(wanted)
+        good = rows[:, :count].any(axis=0) & rows[:, count:].any(axis=0)
+        kept = points[chosen]
+        small = kept.astype(np.float32)
+        nodes, units = np.array(wanted, np.int32)[good].T
+        arrays: dict[str, Array] = {
+            "points": small if np.array_equal(small, kept) else kept,
+            "nodes": nodes,
+            "units": units,
+            "negative": rows[:, :count].argmax(axis=0)[good].astype(np.int32),
+            "positive": rows[:, count:].argmax(axis=0)[good].astype(np.int32),
+        }
+        return Record("witnesses", {}, arrays)
 
 
 def _undecided(verdict: Verdict, low: float, high: float) -> Verdict:

@@ -116,6 +116,12 @@ def _state_unit_changed(case: Case, rng: np.random.Generator) -> Case | None:
     return _changed(case, rng, "states", name, lambda a, i: int(rng.integers(-1, 40)))
 
 
+def _witness_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    """Another point, or another unit, than what showed that a unit is unstable."""
+    name = ("negative", "positive", "units", "nodes")[int(rng.integers(4))]
+    return _changed(case, rng, "witnesses", name, lambda a, i: int(rng.integers(-1, 6)))
+
+
 def _slope_out_of_range(case: Case, rng: np.random.Generator) -> Case | None:
     kind = ("slopes", "phases")[int(rng.integers(2))]
     at = _pick(case, rng, kind, "slopes")
@@ -305,6 +311,7 @@ def _original_weight(case: Case, rng: np.random.Generator) -> Case | None:
 MUTATIONS: tuple[Callable[[Case, np.random.Generator], Case | None], ...] = (
     _state_added,
     _state_unit_changed,
+    _witness_changed,
     _slope_out_of_range,
     _slope_changed,
     _multiplier_changed,
@@ -337,6 +344,7 @@ class Claims:
     deviation: Floats
     inactive: tuple[tuple[int, int], ...]
     active: tuple[tuple[int, int], ...]
+    unstable: tuple[tuple[int, int], ...]
 
 
 def claims_of(records: tuple[Record, ...]) -> Claims:
@@ -346,4 +354,10 @@ def claims_of(records: tuple[Record, ...]) -> Claims:
         tuple((int(r.values["node"]), int(j)) for r in states for j in r.arrays[name])
         for name in ("inactive", "active")
     )
-    return Claims(box_of(records[0]), np.asarray(stated), inactive, active)
+    unstable = tuple(
+        (int(k), int(j))
+        for r in records
+        if r.kind == "witnesses"
+        for k, j in zip(r.arrays["nodes"], r.arrays["units"], strict=True)
+    )
+    return Claims(box_of(records[0]), np.asarray(stated), inactive, active, unstable)

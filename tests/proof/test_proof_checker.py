@@ -22,7 +22,7 @@ from proof.proof_cases import (
 
 from leo_cli.cli.main import run
 from leo_cli.errors import InputError
-from leo_cli.proof.bounding import Arithmetic, Box
+from leo_cli.proof.bounding import Arithmetic, Box, Group
 from leo_cli.proof.checker import Checker, Fails, Record, check_records, read_records
 from leo_cli.proof.graph import Unreadable, read_net
 from leo_cli.proof.prove import save
@@ -362,3 +362,30 @@ def test_a_proof_is_put_on_disk_whole_or_not_at_all(tmp_path: Path, case: Case) 
     with pytest.raises(InputError):
         save(Broken(), tmp_path / "p", "")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_witnesses_are_points_of_the_domain_with_both_signs() -> None:
+    group = Group(np.array([0, 1]), np.zeros(2), np.ones(2))
+    box = Box(np.zeros(3), np.ones(3), np.array([True, True, False]), (group,))
+    weights = [(np.array([[1.0, -1.0, 0.0]]), np.zeros(1)), (np.ones((1, 1)), np.zeros(1))]
+    net = read_net(chain_file(weights))
+
+    def holds_for(points: list[list[float]], domain: Box) -> bool:
+        arrays = {
+            "points": np.array(points), "nodes": np.array([1]), "units": np.array([0]),
+            "negative": np.array([0]), "positive": np.array([1]),
+        }  # fmt: skip
+        try:
+            for exact in (False, True):
+                checker = Checker(net, None, domain, Arithmetic(exact))
+                checker.apply(Record("witnesses", {}, arrays))
+        except Fails:
+            return False
+        return True
+
+    assert holds_for([[0, 1, 0.5], [1, 0, 0.5]], box)
+    assert not holds_for([[1, 0, 0.5], [0, 1, 0.5]], box)  # the signs are the other way round
+    assert not holds_for([[0, 1, 1.5], [1, 0, 0.5]], box)  # outside the box
+    assert not holds_for([[0, 1, 0.5], [1, 1, 0.5]], box)  # two are hot
+    assert not holds_for([[0, 0.5, 0.5], [1, 0, 0.5]], box)  # no integer
+    assert not holds_for([[0, 1, 0.5], [0, 0, 0.5]], box)  # z = 0 is no sign, and none is hot

@@ -23,7 +23,8 @@ def cases() -> list[Case]:
 def test_the_cases_hold_records_of_all_kinds(cases: list[Case]) -> None:
     kinds = Counter(record.kind for case in cases for record in case.records)
     assert set(kinds) == {
-        "begin", "boxes", "slopes", "phases", "states", "links", "node", "outputs", "end",
+        "begin", "boxes", "slopes", "phases", "states", "witnesses", "links", "node",
+        "outputs", "end",
     }  # fmt: skip
 
 

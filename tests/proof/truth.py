@@ -43,6 +43,10 @@ def untruth(mutant: Mutant) -> str:
     for node, unit in claims.active:
         if truth.range(node - 1, unit)[0] < 0:
             return f"unit {unit} of node {node} is not active"
+    for node, unit in claims.unstable:
+        low, high = truth.range(node - 1, unit)
+        if low >= 0 or high <= 0:
+            return f"unit {unit} of node {node} is not unstable"
     gap = difference(exact(old), exact(new))
     ends = enumerate_patterns(gap, domain)
     for j, stated in enumerate(claims.deviation.tolist()):
