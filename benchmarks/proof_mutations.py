@@ -3,10 +3,9 @@
     python benchmarks/proof_mutations.py [--small N] [--real N] [--shared DIR] [--seed N]
 
 Hashes are made right after every mutation, so that the mathematics must catch it. An accepted
-mutant of a small network is decided by
-exact enumeration: what it claims must be true. An accepted mutant of a real model is compared at
-points of the domain.
-Exit code 1 if a false claim was accepted.
+mutant of a small network is decided by exact enumeration: what it claims must be true. An accepted
+mutant of a real model is compared at points of the domain. Exit code 1 if a false claim was
+accepted.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:1] = [str(ROOT), str(ROOT / "tests")]  # not this directory: it has a proof.py
 
 from proof.mutants import MUTATIONS, Mutant, accepted, claims_of, mutants  # noqa: E402
 from proof.proof_cases import Case, proved  # noqa: E402

@@ -1,27 +1,21 @@
 """The checker's arithmetic: lower bounds of linear forms of a network's values over a domain.
 
 A form is  sum over nodes s of A_s h_s + c, one row a bound, known up to an error e >= 0.
-`View.least` walks from the last
-node to the first and replaces each ReLU value h of a pre-activation z in [l, u] by a line on the
-safe side:
+`View.least` walks from the last node to the first and replaces each ReLU value h of a
+pre-activation z in [l, u] by a line on the safe side:
     a h >= a alpha z       for a >= 0, any alpha in [0, 1] (1 where l >= 0, 0 where u <= 0)
     a h >= a (s z + t)     for a < 0, any s in [0, 1], t >= max(-s l, (1 - s) u), as relu(z) - s z
     is convex
-and z by W h' + b. Where z <= 0 (z >= 0) is assumed, adding B z with B >= 0 (B <= 0) only lowers
-the form. What remains over
-the input has its minimum over the domain in closed form.
+and z by W h' + b. Where z <= 0 (z >= 0) is assumed, adding B z with B >= 0 (B <= 0) only lowers the
+form. What remains over the input has its minimum over the domain in closed form.
 
 Errors in float64 (u = 2**-53; Higham, Accuracy and Stability, section 3.1): a product p W of width
-n, accumulated over
-terms, is off by at most gamma_n |p||W|. The form that goes on is the computed one, so what was
-lost is at most gamma |p| m
-with m = sum |W| H + |b|, H >= |h| on all of the domain; the rounding of p itself moves p z by as
-little. gamma() has a
-factor 2 in hand for the float sums of the error terms, and `strict` another: proofs are written
-with strict = 4, so that
+n, accumulated over terms, is off by at most gamma_n |p||W|. The form that goes on is the computed
+one, so what was lost is at most gamma |p| m with m = sum |W| H + |b|, H >= |h| on all of the
+domain; the rounding of p itself moves p z by as little. gamma() has a factor 2 in hand for the
+float sums of the error terms, and `strict` another: proofs are written with strict = 4, so that
 another order of summation cannot turn them. tiny() is what underflow can lose. With `exact` all of
-these are 0: numbers are
-dyadic fractions, and only final bounds are rounded, outward.
+these are 0: numbers are dyadic fractions, and only final bounds are rounded, outward.
 """
 
 from __future__ import annotations
@@ -159,9 +153,8 @@ class View:
     inactive.
 
     lower, upper: node -> bounds of z (of x for node 0), written by the owner before `extend` reads
-    them. live: node ->
-    units that are not inactive; terms, bias: restricted to these. reach, sums: H and m of the
-    docstring.
+    them. live: node -> units that are not inactive; terms, bias: restricted to these. reach, sums:
+    H and m of the docstring.
     """
 
     net: Net
@@ -237,9 +230,8 @@ class View:
         describe.
 
         lines: node -> relaxations of live units, (width,) or (m, width), instead of the default
-        ones. box: (m, inputs) ends.
-        links: see Link; with them, bounds by the ranges of all values are tried at every node as
-        well."""
+        ones. box: (m, inputs) ends. links: see Link; with them, bounds by the ranges of all values
+        are tried at every node as well."""
         math = self.math
         parts = {s: math.number(a)[:, self.live[s]] for s, a in form.parts.items()}
         constant, error = math.number(form.constant), np.array(form.error, np.float64)

@@ -2,20 +2,16 @@
 IN OUT PROOF --bounds B`.
 
 The checker evaluates, it never searches (docs/what-is-proved.md, docs/proof-format.md). For IN it
-bounds every pre-activation, node
-by node, with lines of its own choice, and where a record gives slopes, a tree over ReLU phases or
-a tree of boxes, with those. What has
-an upper bound <= 0 is inactive (h = 0), what has a lower bound >= 0 is active (h = z). For OUT it
-writes every unit as
+bounds every pre-activation, node by node, with lines of its own choice, and where a record gives
+slopes, a tree over ReLU phases or a tree of boxes, with those. What has an upper bound <= 0 is
+inactive (h = 0), what has a lower bound >= 0 is active (h = z). For OUT it writes every unit as
     h' = T h + t + d,   |d| <= r on the domain,   h: all values of IN,
 node by node: for z' = W' h'_before + b' that follows by substitution. A unit that a record matches
-with unit j of IN has
-z' = c z_j + e with e a form that is bounded; then h' = c h_j + lambda e with lambda in [0, 1]
-(max(., 0) is monotone and 1-Lipschitz), so
-h' = c h_j + e / 2 up to |e| / 2, or e itself where both are active. A unit that is not matched
-must be active, so h' = z'.
-In the end OUT's cuts minus IN's are bounded like any form, and compared with the deviation that
-the proof states.
+with unit j of IN has z' = c z_j + e with e a form that is bounded; then h' = c h_j + lambda e with
+lambda in [0, 1] (max(., 0) is monotone and 1-Lipschitz), so h' = c h_j + e / 2 up to |e| / 2, or e
+itself where both are active. A unit that is not matched must be active, so h' = z'. In the end
+OUT's cuts minus IN's are bounded like any form, and compared with the deviation that the proof
+states.
 """
 
 from __future__ import annotations
@@ -294,8 +290,8 @@ class Checker:
     def record_boxes(self, record: Record) -> None:
         """Claims "z <= 0" (above) or "z >= 0" that hold in every leaf of a tree of boxes.
 
-        The tree is given in preorder, the lower half first; axis -1 is a leaf. What is bounded in
-        a box holds in its halves."""
+        The tree is given in preorder, the lower half first; axis -1 is a leaf. What is bounded in a
+        box holds in its halves."""
         self.all_bounds()
         nodes = record.ints("nodes", len(self.old.nodes))
         claims = {}

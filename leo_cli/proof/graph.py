@@ -2,14 +2,11 @@
 of the graph.
 
 Semantics: real arithmetic on the stored numbers, axis 0 counts samples. Node 0 is the input vector
-(all graph inputs, flattened, side by
-side); node k >= 1 is  z = sum over sources s of W_s h_s + b,  h = max(z, 0) if relu else z. A
-tensor of the graph is a `Pick`:
-an array of (node, unit). What is not affine and no ReLU is opaque: `skeleton` describes, for every
-graph output, the
+(all graph inputs, flattened, side by side); node k >= 1 is z = sum over sources s of W_s h_s + b, h
+= max(z, 0) if relu else z. A tensor of the graph is a `Pick`: an array of (node, unit). What is not
+affine and no ReLU is opaque: `skeleton` describes the inputs and, for every graph output, the
 operators (with their attributes and constants) that lead from picks, the `cuts`, to it. Two files
-with equal skeletons compute
-the same outputs wherever their cuts have the same values.
+with equal skeletons compute the same outputs wherever their cuts have the same values.
 """
 
 from __future__ import annotations
@@ -36,8 +33,8 @@ class Unreadable(Exception):  # noqa: N818
 @dataclass(frozen=True)
 class Node:
     """terms: source -> (width, width of source) float64. slack: relative error of the
-    coefficients, of
-    which there is one a unit then, computed from the stored numbers `given`: (width, n)."""
+    coefficients, of which there is one a unit then, computed from the stored numbers `given`:
+    (width, n)."""
 
     name: str
     terms: dict[int, Array]
@@ -112,13 +109,14 @@ class _Reader:
         self.cuts: list[Pick] = []
 
     def read(self) -> Net:
-        start = 0
+        start, inputs = 0, []
         for spec in self.graph.input:
             if spec.name in self.values:
                 continue
             axes = [d.dim_value for d in spec.type.tensor_type.shape.dim]
             if len(axes) < 2 or any(size <= 0 for size in axes[1:]):
                 raise Unreadable(f'input "{spec.name}" has no axis of samples before its features')
+            inputs.append((spec.name, spec.type.tensor_type.elem_type, tuple(axes[1:])))
             size = int(np.prod(axes[1:]))
             units = np.arange(start, start + size).reshape(axes[1:])
             self.values[spec.name] = Pick(np.zeros_like(units), units)
@@ -126,8 +124,8 @@ class _Reader:
         self.nodes[0] = Node("input", {}, np.zeros(start), False)
         for node in self.graph.node:
             self._operator(node)
-        skeleton = tuple(self._key(o.name) for o in self.graph.output)
-        return self._reachable(skeleton)
+        outputs = tuple((o.name, self._key(o.name)) for o in self.graph.output)
+        return self._reachable((tuple(inputs), outputs))
 
     def _reachable(self, skeleton: tuple[Any, ...]) -> Net:
         """The nodes that the cuts depend on, numbered anew."""

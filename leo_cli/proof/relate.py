@@ -2,11 +2,9 @@
 beside the two files.
 
 A unit that a rewrite left in its place is matched with the unit that it was (`Layer.origin`); new
-units, and those whose meaning
-changed (a shifted linear unit), are matched with none and must be active. Units of the larger
-model that are gone though unstable
-are linked to a unit of the same or the opposite direction. Nothing depends on which rewrite made
-the network.
+units, and those whose meaning changed (a shifted linear unit), are matched with none and must be
+active. Units of the larger model that are gone though unstable are linked to a unit of the same or
+the opposite direction. Nothing depends on which rewrite made the network.
 """
 
 from __future__ import annotations

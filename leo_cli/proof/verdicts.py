@@ -2,12 +2,10 @@
 which that works.
 
 The checker is run here with all error terms taken four times (bounding.py, `strict`), on the very
-records that go into
-the file, in their order. Evidence that does not go through in this order (the bounds of earlier
-layers differ from those
-that were known when it was found) is looked for again with the checker's bounds; where that takes
-too long the unit is
-given back as undecided, so that a unit is removed only if the proof shows why.
+records that go into the file, in their order. Evidence that does not go through in this order (the
+bounds of earlier layers differ from those that were known when it was found) is looked for again
+with the checker's bounds; where that takes too long the unit is given back as undecided, so that a
+unit is removed only if the proof shows why.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 true.
 
 Hashes are made right after each mutation, so that the mathematics must catch it. A mutant that is
-accepted claims: IN and OUT
-differ on the domain of the proof by at most the stated deviation, and the listed units are stable.
-On small networks that is
-decided by exact enumeration; on others a claim is refuted by a sample, if at all.
+accepted claims: IN and OUT differ on the domain of the proof by at most the stated deviation, and
+the listed units are stable. On small networks that is decided by exact enumeration; on others a
+claim is refuted by a sample, if at all.
 """
 
 from __future__ import annotations

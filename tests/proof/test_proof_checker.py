@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from proof.proof_cases import (
     Case,
@@ -389,3 +390,18 @@ def test_witnesses_are_points_of_the_domain_with_both_signs() -> None:
     assert not holds_for([[0, 1, 0.5], [1, 1, 0.5]], box)  # two are hot
     assert not holds_for([[0, 0.5, 0.5], [1, 0, 0.5]], box)  # no integer
     assert not holds_for([[0, 1, 0.5], [0, 0, 0.5]], box)  # z = 0 is no sign, and none is hot
+
+
+def test_inputs_and_outputs_keep_their_names() -> None:
+    content = chain_file(SMALLER)
+    for old, new in (("x", "v"), ("y", "v")):
+        renamed = onnx.load_model_from_string(content)
+        for node in renamed.graph.node:
+            for names in (node.input, node.output):
+                kept = [new if n == old else n for n in names]
+                del names[:]
+                names.extend(kept)
+        for value in (*renamed.graph.input, *renamed.graph.output):
+            value.name = new if value.name == old else value.name
+        changed = renamed.SerializeToString()
+        assert not holds(by_hand(changed), changed)
