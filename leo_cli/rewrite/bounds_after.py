@@ -7,6 +7,8 @@ backward linear bounds.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from leo_cli.arrays import Floats, Ints
@@ -57,3 +59,24 @@ def layer_bounds(subject: Subject, layer: Layer, rows: Ints | None = None) -> tu
     low = np.maximum(low, backward(problem, identity).bound)
     high = np.minimum(high, -backward(problem, -identity).bound)
     return low, high
+
+
+def refreshed(subject: Subject) -> Subject:
+    """The same network with its bounds computed again and intersected with what was known.
+
+    After merges a network can be bounded better than the one it came from. The subject itself where
+    no unit is settled by that.
+    """
+    lower, upper = list(subject.lower), list(subject.upper)
+    settled = False
+    for k, layer in enumerate(subject.network.layers):
+        current = replace(subject, lower=tuple(lower), upper=tuple(upper))
+        low, high = layer_bounds(current, layer)
+        low, high = np.maximum(low, lower[k]), np.minimum(high, upper[k])
+        if layer.relu:
+            open_before = (lower[k] < 0) & (upper[k] > 0)
+            settled = settled or bool(np.any(open_before & ((low >= 0) | (high <= 0))))
+        lower[k], upper[k] = low, high
+    if not settled:
+        return subject
+    return replace(subject, lower=tuple(lower), upper=tuple(upper), memo={})

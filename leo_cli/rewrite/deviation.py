@@ -70,7 +70,7 @@ class _Jacobian:
 def effect(subject: Subject, change: Perturbation) -> Effect:
     """Bounds on what `change` does to all layers of the subject's network and to its outputs."""
     network = subject.network
-    eps_low, eps_high = _range(subject, change, np.eye(len(change.offset)))
+    eps_low, eps_high = _range(subject, change)
     eps = np.maximum(np.abs(eps_low), np.abs(eps_high))
     low: list[Floats] = []
     high: list[Floats] = []
@@ -213,34 +213,45 @@ def _outward(low: Floats, high: Floats, error: Floats) -> tuple[Floats, Floats]:
     )
 
 
-def _range(subject: Subject, change: Perturbation, rows: Floats) -> tuple[Floats, Floats]:
-    """Bounds of `rows` eps over D; rows: (n, m)."""
+def _range(
+    subject: Subject, change: Perturbation, rows: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Bounds of `rows` eps over D, of eps itself without rows; rows: (n, m)."""
+    if rows is None:
+        error, maps, offset = change.radius, change.maps, change.offset
+    else:
+        error = _range_error(subject, change, rows)
+        maps = {node: rows @ matrix for node, matrix in change.maps.items()}
+        offset = rows @ change.offset
+    terms = tuple(Term(node, Dense(matrix)) for node, matrix in maps.items())
+    low, high = layer_interval(
+        Layer("", terms, offset, relu=False),
+        subject.domain,
+        subject.boxes(1 + max(maps, default=0)),
+    )
+    return _outward(low, high, error)
+
+
+def _range_error(subject: Subject, change: Perturbation, rows: Floats) -> Floats:
+    """(n,) what `rows` eps may differ by from the affine form that floats compute for it."""
     size = rows.shape[1]
-    terms = []
-    magnitude = np.abs(change.offset)
-    known = change.offset != 0
-    for node, matrix in change.maps.items():
-        terms.append(Term(node, Dense(rows @ matrix)))
-        magnitude = magnitude + np.abs(matrix) @ subject.magnitude(node)
-        known = known | np.any(matrix != 0, axis=1)
     spread = np.abs(rows) @ change.radius
     moves = _meet(rows, change.radius)
     if not _selects(rows):  # a selection of rows is computed without rounding
+        magnitude = np.abs(change.offset)
+        known = change.offset != 0
+        for node, matrix in change.maps.items():
+            magnitude = magnitude + np.abs(matrix) @ subject.magnitude(node)
+            known = known | np.any(matrix != 0, axis=1)
         spread = spread + gamma(size + 4) * (np.abs(rows) @ magnitude)
         moves |= _meet(rows, known.astype(np.float64))
-    # the sum above is itself rounded; underflow costs one SMALLEST for each product
+    # the sums above are themselves rounded; underflow costs one SMALLEST for each product
     inputs = 2 + sum(
-        matrix.shape[1] * (1 + subject.magnitude(n).max(initial=0.0))
-        for n, matrix in change.maps.items()
+        matrix.shape[1] * (1 + subject.magnitude(node).max(initial=0.0))
+        for node, matrix in change.maps.items()
     )
     error = spread * (1 + gamma(size + 8)) + 2.0 * size * inputs * SMALLEST
-    nodes = 1 + max((t.source for t in terms), default=0)
-    low, high = layer_interval(
-        Layer("", tuple(terms), rows @ change.offset, relu=False),
-        subject.domain,
-        subject.boxes(nodes),
-    )
-    return _outward(low, high, np.where(moves, error, 0.0))
+    return np.where(moves, error, 0.0)
 
 
 def _selects(rows: Floats) -> bool:

@@ -8,8 +8,9 @@ One round:
     z on. Of these five the cheapest result counts, layer by layer.
  4. negligible_units, unused_inputs: what is below the allowance.
 Each goes from the last layer to the first: what a layer has to pass on shrinks with its readers.
-1 and 2 may use up a small part of the allowance; 3 and 4 share the rest by a plan
-(rewrite/spend.py).
+When a round changes nothing, bounds are computed once more for the merged network; where that
+settles a unit, rounds go on. 1 and 2 may use up a small part of the allowance; 3 and 4 share the
+rest by a plan (rewrite/spend.py).
 
 Invariants: after each step `Subject.lower/upper` hold for the rewritten network
 (rewrite/subject.py), so a verdict is never used for a network that it was not proved for; the
@@ -28,6 +29,7 @@ from leo_cli.arrays import Floats
 from leo_cli.domain import Domain
 from leo_cli.errors import InputError
 from leo_cli.network import Network
+from leo_cli.rewrite.bounds_after import refreshed
 from leo_cli.rewrite.constant_units import constant_units
 from leo_cli.rewrite.cost import MEASURES, Cost
 from leo_cli.rewrite.drop_inactive import drop_inactive
@@ -65,6 +67,7 @@ GROUPS: tuple[dict[str, LayerRewrite], ...] = (
 )
 REWRITES = (*FIRST, *(name for group in GROUPS for name in group))
 FIRST_SHARE = 1 / 64  # of what is left of the allowance, for each step of FIRST
+DROPS = ("drop_inactive", "drop_unread")  # after which bounds are what they were
 LEO = ("drop_inactive", "fold_stable", "merge_dependent")  # the published algorithm
 
 
@@ -118,11 +121,17 @@ def _run(
     allowed = allowance(options.tolerance, network, domain, stability.witnesses, options.seed)
     subject = subject_of(network, stability, domain, allowed, Cost(options.minimize))
     steps: list[Rewrite] = []
+    merged = False
     while True:
         subject, taken, refusals = _round(subject, first, groups, options.skip_layers)
         steps += taken
-        if not taken:
+        merged = merged or any(step.rewrite not in DROPS for step in taken)
+        if taken:
+            continue
+        better = refreshed(subject) if merged else subject
+        if better is subject:
             break
+        subject, merged = better, False
     total = _total(steps, allowed)
     return Shrunk(subject.network, tuple(steps), total, allowed, tuple(refusals))
 
