@@ -69,7 +69,7 @@ def product(a: Floats, b: Floats, magnitude: Floats) -> tuple[Floats, Floats]:
     if is_exact_product(a, b):
         return value, np.zeros(len(a))
     inner = a.shape[1]
-    size = np.abs(a) @ (np.abs(b) @ magnitude)
+    size = np.abs(a) @ (np.abs(b) @ magnitude + 2.0 * b.shape[1] * SMALLEST)
     underflow = 2.0 * inner * SMALLEST * float(magnitude.sum() + 1.0)
     error = gamma(inner + b.shape[1] + 2) * size + underflow
     return value, np.where(np.any(a != 0, axis=1), error, 0.0)

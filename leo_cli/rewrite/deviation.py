@@ -102,7 +102,10 @@ def effect(subject: Subject, change: Perturbation) -> Effect:
             parts.append(np.maximum(np.abs(moved[node][0]), np.abs(moved[node][1])))
         else:
             parts.append(np.zeros(network.width(node)))
-    return Effect(tuple(low), tuple(high), np.concatenate(parts))
+    deviation = np.concatenate(parts)
+    if not all(np.isfinite(bound).all() for bound in (*low, *high)):
+        deviation = np.full(len(deviation), np.inf)  # nothing is known: no allowance is enough
+    return Effect(tuple(low), tuple(high), deviation)
 
 
 def sensitivity(subject: Subject, into: Mapping[int, Floats]) -> Floats:
@@ -206,7 +209,7 @@ def _meet(rows: Floats, values: Floats) -> Bools:
 
 def _outward(low: Floats, high: Floats, error: Floats) -> tuple[Floats, Floats]:
     """The range widened by the error, rounded outward; unchanged where there is none."""
-    moves = error > 0
+    moves = error != 0  # also where it is not a number
     return (
         np.where(moves, np.nextafter(low - error, -np.inf), low),
         np.where(moves, np.nextafter(high + error, np.inf), high),
@@ -241,7 +244,8 @@ def _range_error(subject: Subject, change: Perturbation, rows: Floats) -> Floats
         magnitude = np.abs(change.offset)
         known = change.offset != 0
         for node, matrix in change.maps.items():
-            magnitude = magnitude + np.abs(matrix) @ subject.magnitude(node)
+            reach = np.abs(matrix) @ subject.magnitude(node)
+            magnitude = magnitude + reach + 2.0 * matrix.shape[1] * SMALLEST
             known = known | np.any(matrix != 0, axis=1)
         spread = spread + gamma(size + 4) * (np.abs(rows) @ magnitude)
         moves |= _meet(rows, known.astype(np.float64))

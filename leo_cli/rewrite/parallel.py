@@ -122,7 +122,7 @@ def difference_range(subject: Subject, k: int, pairs: Pairs) -> tuple[Floats, Fl
             layer.bias_error[pairs.gone] + np.abs(pairs.factor) * layer.bias_error[pairs.stays]
         )
     low, high = layer_bounds(subject, Layer("", tuple(terms), bias[:, 0], relu=False))
-    moves = doubt > 0
+    moves = doubt != 0
     return (
         np.where(moves, np.nextafter(low - 2.0 * doubt, -np.inf), low),
         np.where(moves, np.nextafter(high + 2.0 * doubt, np.inf), high),
