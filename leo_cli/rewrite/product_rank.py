@@ -47,14 +47,15 @@ def product_rank(subject: Subject, k: int) -> Answer:
 def _factorised(subject: Subject, case: Case) -> Answer:
     task = subject.once(("task", case.k), lambda: task_of(subject, case, case.felt.max(axis=0)))
     if subject.allowance.any():
-        step = smallest_rank(subject, case, task)
+        steps = [smallest_rank(subject, case, task)]
     else:  # only original rows can be exact
         count = min(len(task.pivots), len(case.units) - 1)
-        for order in (task, small_rows_first(task)):
-            step = rewrite_of(subject, case, Choice(order, basis(order, count), count))
-            if step is not None and subject.allows(step.deviation):
-                return step
-    if step is None or not subject.allows(step.deviation):
-        name = subject.network.layers[case.k].name
-        return Refusal(NAME, name, "no smaller rank keeps the outputs within the allowance")
-    return step
+        orders = (task, small_rows_first(task))
+        steps = [
+            rewrite_of(subject, case, Choice(order, basis(order, count), count)) for order in orders
+        ]
+    for step in steps:
+        if step is not None and subject.allows(step.deviation):
+            return step
+    name = subject.network.layers[case.k].name
+    return Refusal(NAME, name, "no smaller rank keeps the outputs within the allowance")
