@@ -6,12 +6,13 @@ MODEL ?= sample_models/digits
 OUT ?= demo-output
 PYTEST_OPTIONS ?= -n auto
 
-.PHONY: demo test lint samples clean help
+.PHONY: demo test lint bench samples clean help
 
 help:
 	@echo "make demo     install leo in $(VENV), compress $(MODEL).onnx and print the report"
 	@echo "make test     install leo with its development tools in $(VENV) and run the tests"
 	@echo "make lint     ruff and mypy --strict"
+	@echo "make bench    measure classification on the models of ../shared (benchmarks/README.md)"
 	@echo "make samples  make the sample models again (needs scikit-learn and PyTorch)"
 
 demo: $(VENV)/installed
@@ -25,6 +26,10 @@ lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --strict leo_cli
+
+bench: $(VENV)/installed
+	$(VENV)/bin/python benchmarks/classify.py
+	$(VENV)/bin/python benchmarks/against_milp.py
 
 samples: $(VENV)/installed
 	$(VENV)/bin/python -m pip install -q -e '.[samples]'

@@ -1,7 +1,7 @@
 """A rewritten model: made, read again, verified, and perhaps guarded. All in memory.
 
 What is verified is what is written: the rendered bytes are read again with the same reader as any
-other file. A model in which nothing changed is handed on byte for byte.
+other file. A model in which nothing changed is handed on byte for byte, if it is a valid one.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _with_guard(plain: Candidate, rendered: Rendered) -> Candidate:
 
 def _candidate(problem: Problem, shrunk: Shrunk) -> Candidate:
     model = problem.model
-    if shrunk.network is model.network:
+    if shrunk.network is model.network and model.in_order:
         return Candidate(model, model, shrunk)
     return _read_again(problem, render(model, shrunk.network, _metadata(problem)), shrunk)
 

@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from leo_cli import candidate, pipeline
 from leo_cli.errors import AnswerNo, VerificationFailed
 from leo_cli.network import Network
 from leo_cli.onnx_io import read_model
+from leo_cli.rewrite import RewriteOptions
 from leo_cli.stability import Budget, ClassifyOptions
 from leo_cli.verify import VerifyOptions
 
@@ -88,6 +90,24 @@ def test_nothing_to_remove_is_a_plain_copy(problem, tmp_path) -> None:
     assert result.unchanged and result.connections_removed == 0
     pipeline.save_compressed(result, tmp_path / "copy.onnx")
     assert (tmp_path / "copy.onnx").read_bytes() == once
+
+
+def test_a_file_out_of_order_is_not_copied(tmp_path) -> None:
+    """Some converters append nodes at the end; the output is a valid model all the same, and is
+    copied from then on."""
+    proto = onnx.load(SAMPLES / "thermostat.onnx")
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(reversed(nodes))
+    (tmp_path / "in.onnx").write_bytes(proto.SerializeToString())
+    bounds, nothing = SAMPLES / "thermostat.bounds.json", RewriteOptions(rewrites=())
+    options = replace(QUICK, rewrite=nothing)
+    for source, copied in (("in.onnx", False), ("out.onnx", True)):
+        problem = pipeline.load(tmp_path / source, bounds)
+        compressed = pipeline.compress(problem, options, Budget())
+        assert compressed.unchanged == copied
+        pipeline.save_compressed(compressed, tmp_path / "out.onnx")
+        onnx.checker.check_model(onnx.load(tmp_path / "out.onnx"), full_check=True)
 
 
 def test_no_time_is_no_error(problem) -> None:

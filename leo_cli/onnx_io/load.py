@@ -21,13 +21,15 @@ from leo_cli.onnx_io.ordering import evaluation_order
 
 @dataclass(frozen=True)
 class Loaded:
-    """source: the bytes of the model file. size: with its external data."""
+    """source: the bytes of the model file. size: with its external data. in_order: whether the
+    file lists its nodes in an order of evaluation, as ONNX asks."""
 
     proto: onnx.ModelProto
     source: bytes
     size: int
     has_external_data: bool
     notes: tuple[str, ...]
+    in_order: bool
 
 
 def read_bytes(path: Path) -> bytes:
@@ -80,18 +82,20 @@ def _check_texts(proto: onnx.ModelProto, name: str) -> None:
         raise ModelError(f"{name}: a name in the file is not UTF-8; export or copy the file again")
 
 
-def _sorted(proto: onnx.ModelProto, name: str) -> None:
-    """Put the nodes into an order of evaluation (some converters append them at the end)."""
+def _sort(proto: onnx.ModelProto, name: str) -> bool:
+    """Put the nodes into an order of evaluation (some converters append them at the end); whether
+    they were in one."""
     graph = proto.graph
     order = evaluation_order(graph.node, range(len(graph.node)))
     if order == list(range(len(graph.node))):
-        return
+        return True
     if len(order) < len(graph.node):
         stuck = min(set(range(len(graph.node))) - set(order))
         raise ModelError(f"{name}: {screening.label(graph.node[stuck])}: the graph has a cycle")
     nodes = [graph.node[k] for k in order]
     del graph.node[:]
     graph.node.extend(nodes)
+    return False
 
 
 def load(source: Path | bytes, name: str) -> Loaded:
@@ -104,8 +108,8 @@ def load(source: Path | bytes, name: str) -> Loaded:
     screening.check_versions(proto, name)
     proto, notes = screening.inline_functions(proto, name)
     screening.check_operators(proto, name)
-    _sorted(proto, name)
+    in_order = _sort(proto, name)
     has_external_data = bool(external.data_files(proto))
     size = len(content) + external.load_external(proto, directory, name)
     screening.check_model(proto, name)
-    return Loaded(proto, content, size, has_external_data, notes)
+    return Loaded(proto, content, size, has_external_data, notes, in_order)

@@ -24,7 +24,8 @@ class Model:
     about the reading. source: the bytes of the file. directory: where it lies (None: from a pipe).
     The rest is for `onnx_io` and `verify`: proto: all weights inside, functions inlined; places: of
     each layer, by its name; views: node -> tensors that list its units in order with the axes
-    (samples, features).
+    (samples, features). in_order: whether the file lists its nodes in an order of evaluation; where
+    it does not, a copy of it is no valid model.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Model:
     proto: onnx.ModelProto = field(repr=False)
     places: Mapping[str, Placement] = field(repr=False)
     views: Mapping[int, tuple[str, ...]] = field(repr=False)
+    in_order: bool = True
 
     @property
     def batch_size(self) -> int | None:

@@ -84,6 +84,7 @@ def _read(source: Path | bytes, called: str) -> Model:
         proto=proto,
         places=places,
         views=views,
+        in_order=loaded.in_order,
     )
 
 
