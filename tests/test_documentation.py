@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/cli.md")
+LINKED = sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")])
 
 
 def commands(page: str) -> list[str]:
@@ -79,7 +80,7 @@ def test_the_figures_of_the_readme_are_reached(shell) -> None:
     assert float(reached) >= float(claimed)
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/architecture.md", "sample_models/README.md"])
+@pytest.mark.parametrize("page", LINKED)
 def test_links_lead_somewhere(page) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
