@@ -6,11 +6,12 @@ MODEL ?= sample_models/digits
 OUT ?= demo-output
 PYTEST_OPTIONS ?= -n auto
 
-.PHONY: demo test lint bench samples clean help
+.PHONY: demo test test-train lint bench samples clean help
 
 help:
 	@echo "make demo     install leo in $(VENV), compress $(MODEL).onnx and print the report"
 	@echo "make test     install leo with its development tools in $(VENV) and run the tests"
+	@echo "make test-train  the tests of training and its documented examples (installs PyTorch)"
 	@echo "make lint     ruff and mypy --strict"
 	@echo "make bench    measure classification on the models of ../shared (benchmarks/README.md)"
 	@echo "make samples  make the sample models again (needs scikit-learn and PyTorch)"
@@ -21,6 +22,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(VENV)/bin/python -m pytest $(PYTEST_OPTIONS)
+
+test-train: $(VENV)/installed-dev
+	$(VENV)/bin/python -m pip install -q -e '.[dev,samples]'
+	$(VENV)/bin/python -m pytest $(PYTEST_OPTIONS) tests/train tests/test_documentation.py
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .

@@ -8,6 +8,7 @@ thread is used; other versions of the libraries may still give other weights.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import warnings
@@ -26,35 +27,19 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
+from leo_cli.train import Run, TrainOptions, bounds_text, make_dataset, model_bytes, run
+
 HERE = Path(__file__).resolve().parent
 SEED = 20
 Made = tuple[onnx.ModelProto, dict[str, Any]]
 
 
-def train_l1(
-    model: torch.nn.Module,
-    x: np.ndarray,
-    y: np.ndarray,
-    loss: torch.nn.Module,
-    l1: float,
-    epochs: int,
-) -> None:
-    """Adam on the loss, each step followed by the proximal step of `l1` times the sum of |weight|.
-
-    The proximal step (soft thresholding) is what puts weights at exactly zero.
-    """
-    inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
-    rate, batch = 2e-3, 64
-    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
-    matrices = [p for p in model.parameters() if p.ndim == 2]
-    for _ in range(epochs):
-        for rows in torch.randperm(len(inputs)).split(batch):
-            optimiser.zero_grad()
-            loss(model(inputs[rows]), targets[rows]).backward()
-            optimiser.step()
-            with torch.no_grad():
-                for w in matrices:
-                    w.copy_(torch.sign(w) * torch.clamp(w.abs() - rate * l1, min=0))
+def trained(name: str, x: np.ndarray, y: np.ndarray, options: TrainOptions) -> Run:
+    """What `leo train` makes of x: (n, features) and y: (n,) or (n, 1)."""
+    content = np.ascontiguousarray(x).tobytes() + np.ascontiguousarray(y).tobytes()
+    digest = hashlib.sha256(content).hexdigest()
+    source = f"scikit-learn's {name}"
+    return run(make_dataset(x, y, source=source, sha256=digest), None, options)
 
 
 def dense_relu(*widths: int) -> list[torch.nn.Module]:
@@ -87,17 +72,21 @@ def exported(
 
 
 def digits() -> Made:
-    """Handwritten digits, 8 x 8 pixels: a PyTorch classifier trained with L1.
+    """Handwritten digits, 8 x 8 pixels: a classifier trained by `leo train`, exported by PyTorch.
 
     Every fifth image is held out and stored as digits.samples.npz (pixels and label).
     """
     x, y = load_digits(return_X_y=True)
     images = (x / 16).astype(np.float32).reshape(-1, 8, 8)
     held_out = np.arange(len(y)) % 5 == 0
-    model = torch.nn.Sequential(torch.nn.Flatten(), *dense_relu(64, 64, 48, 10))
-    seen = images[~held_out], y[~held_out]
-    train_l1(model, *seen, torch.nn.CrossEntropyLoss(), l1=0.3, epochs=60)
     np.savez_compressed(HERE / "digits.samples.npz", pixels=images[held_out], label=y[held_out])
+    options = TrainOptions(hidden=(64, 48), l1=1e-3, epochs=60, seed=SEED, val_split=0.0)
+    found = trained("digits", images[~held_out], y[~held_out], options).trained.model
+    model = torch.nn.Sequential(torch.nn.Flatten(), *dense_relu(64, 64, 48, 10))
+    with torch.no_grad():
+        for k, linear in enumerate(m for m in model if isinstance(m, torch.nn.Linear)):
+            linear.weight.copy_(torch.from_numpy(found.weights[k]))
+            linear.bias.copy_(torch.from_numpy(found.biases[k]))
     proto = exported(model, torch.from_numpy(images[:2]), ("pixels", "logits"))
     return proto, {"pixels": {"lower": 0, "upper": 1}}
 
@@ -114,16 +103,20 @@ def cancer() -> Made:
 
 
 def diabetes_deep() -> Made:
-    """Progression of diabetes: a deep, narrow regressor, 6 hidden layers of 16, trained with L1."""
+    """Progression of diabetes: a deep, narrow regressor, 6 hidden layers of 16, by `leo train`."""
     x, y = load_diabetes(return_X_y=True)
-    x = (x / x.std(axis=0)).astype(np.float32)
-    target = ((y - y.mean()) / y.std()).astype(np.float32)[:, None]
-    model = torch.nn.Sequential(*dense_relu(10, 16, 16, 16, 16, 16, 16, 1))
-    train_l1(model, x, target, torch.nn.MSELoss(), l1=0.4, epochs=60)
-    matrices = [p.detach().numpy() for p in model.parameters()]
-    proto = by_hand("diabetes", "features", "progression", matrices[0::2], matrices[1::2])
-    box = {"lower": x.min(axis=0).tolist(), "upper": x.max(axis=0).tolist()}
-    return proto, {"features": box}
+    options = TrainOptions(
+        hidden=(16,) * 6,
+        l1=2e-3,
+        rate=0.02,
+        epochs=200,
+        seed=SEED,
+        val_split=0.0,
+        normalize="standard",
+    )
+    found = trained("diabetes", x, (y - y.mean()) / y.std(), options)
+    proto = onnx.load_from_string(model_bytes(found.trained.model, found.training, options))
+    return proto, json.loads(bounds_text(found.data, found.box, 0.0))["inputs"]
 
 
 def thermostat() -> Made:

@@ -1,5 +1,6 @@
 """Documentation that is run: every `leo` command of the README and the user's pages."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -68,6 +69,22 @@ def test_python_shown_works(shell) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     done = shell(f"python - <<'END'\n{code}END\ntest -s small.onnx")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_examples_of_training_run_from_data_to_proof(shell, tmp_path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    text = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    for example, least_score in zip(examples, (0.93, 0.3), strict=True):
+        assert all(f"leo {name} " in example for name in ("train", "compress", "verify", "check"))
+        done = shell(f"set -e\n{example}")
+        assert done.returncode == 0, done.stderr
+        trained = json.loads((tmp_path / "model.train.json").read_text())
+        assert trained["score"]["held_out"] > least_score
+        before, after = ((tmp_path / f"{n}.onnx").stat().st_size for n in ("model", "small"))
+        assert after < 0.7 * before
 
 
 def test_the_figures_of_the_readme_are_reached(shell) -> None:

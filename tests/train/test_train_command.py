@@ -1,16 +1,15 @@
-"""`leo train` from file to files, and on to `leo compress` and `leo verify`."""
+"""`leo train` from file to files (on to `leo check`: tests/test_documentation.py)."""
 
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
-from leo_cli.cli.main import COMMANDS, run
+from leo_cli.cli.main import run
 from leo_cli.domain import read_domain
 from leo_cli.onnx_io import read_model
 from leo_cli.train import make_dataset, model_bytes
@@ -191,62 +190,3 @@ def test_errors_are_one_line_and_leave_nothing(
     assert message.count("\n") == 1
     assert words in message
     assert list(tmp_path.iterdir()) == [data]
-
-
-def leo(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """The JSON report of a command that must succeed."""
-    assert run([*arguments, "--json", "--no-progress"]) == 0
-    report: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return report
-
-
-def compress_and_compare(folder: Path, x: np.ndarray, capsys: pytest.CaptureFixture[str]) -> float:
-    """compress, verify and check model.onnx in `folder`; the share of connections removed."""
-    model, bounds, small, proof = (
-        str(folder / name)
-        for name in ("model.onnx", "model.bounds.json", "small.onnx", "small.proof.json")
-    )
-    proving = ["--proof", proof] if "check" in COMMANDS else []
-    compressed = leo(capsys, "compress", model, small, "--bounds", bounds, *proving)
-    leo(capsys, "verify", model, small, "--bounds", bounds)
-    if proving:
-        assert run(["check", model, small, proof, "--bounds", bounds]) == 0
-        capsys.readouterr()
-    before, after = infer(Path(model), x), infer(Path(small), x)
-    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
-    removed: float = compressed["compression"]["connections_removed"]
-    return removed
-
-
-def test_digits_from_training_to_a_smaller_network(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The first example of docs/training.md."""
-    datasets = pytest.importorskip("sklearn.datasets")
-    digits = datasets.load_digits()
-    np.savez(tmp_path / "digits.npz", x=digits.data, y=digits.target)
-    trained = leo(
-        capsys, "train", str(tmp_path / "digits.npz"), "-o", str(tmp_path / "model.onnx"),
-        "--hidden", "40,40", "--normalize", "minmax", "--l1", "2e-3", "--group-inputs", "2e-3",
-    )  # fmt: skip
-    assert trained["score"]["held_out"] > 0.93
-    assert compress_and_compare(tmp_path, digits.data, capsys) > 0.5
-
-
-def test_a_regression_table_from_training_to_a_smaller_network(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The second example of docs/training.md."""
-    datasets = pytest.importorskip("sklearn.datasets")
-    diabetes = datasets.load_diabetes()
-    table = np.column_stack([diabetes.data, diabetes.target])
-    names = ",".join([*diabetes.feature_names, "progression"])
-    np.savetxt(tmp_path / "diabetes.csv", table, delimiter=",", header=names, comments="")
-    trained = leo(
-        capsys, "train", str(tmp_path / "diabetes.csv"), "-o", str(tmp_path / "model.onnx"),
-        "--target", "progression", "--hidden", "32,32", "--normalize", "standard",
-        "--l1", "5e-3",
-    )  # fmt: skip
-    assert trained["measure"] == "r2"
-    assert trained["score"]["held_out"] > 0.3
-    assert compress_and_compare(tmp_path, diabetes.data, capsys) > 0.3
