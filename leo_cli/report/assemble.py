@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -178,13 +179,14 @@ def _size(network: Network) -> Size:
 
 
 def _verification(found: Verification) -> VerificationReport:
-    known = {"samples", "bit_identical", "max_abs_diff", "max_ulp", "passed", "failure", "notes"}
+    known = {field.name for field in fields(VerificationReport)}
     more = {key: value for key, value in found.as_report().items() if key not in known}
     return VerificationReport(
         found.samples,
         found.bit_identical,
         found.max_abs_diff,
         found.max_ulp,
+        found.scaled_ulp,
         found.passed,
         found.failure,
         found.notes,

@@ -119,13 +119,16 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """bit_identical: share of the samples with the same bits in every output. failure: why it did
-    not pass. more: further members of the JSON object."""
+    """bit_identical: share of the samples with the same bits in every output. max_ulp: in units in
+    the last place of the numbers compared (many, where an output crosses 0). scaled_ulp: in those
+    of the largest value of an output. failure: why it did not pass. more: further members of the
+    JSON object."""
 
     samples: int
     bit_identical: float
     max_abs_diff: float
     max_ulp: int
+    scaled_ulp: float
     passed: bool
     failure: str = ""
     notes: tuple[str, ...] = ()

@@ -171,7 +171,8 @@ class _Table:
         if v is None:
             return
         same = f"{_percent(v.bit_identical)} bit-identical"
-        most = f"largest difference {_number(v.max_abs_diff)} ({v.max_ulp:,} ulp)"
+        ulps = f"{v.scaled_ulp:,.2g} ulp of the largest value"
+        most = f"largest difference {_number(v.max_abs_diff)} ({ulps})"
         text = self._joined([f"{v.samples:,} points", same, most])
         if v.passed:
             self._entry("verified", text, "good")

@@ -61,7 +61,7 @@ def example() -> Report:
         after=Size(4, 2, 16, 22, 4),
         compression=Compression(6 / 22, 0.2, 0.25),
         fidelity=Fidelity(1e-9, 5.8e-7, 1.2e-4, None),
-        verification=VerificationReport(10_000, 0.31, 1.4e-6, 3, True),
+        verification=VerificationReport(10_000, 0.31, 1.4e-6, 3, 1.5, True),
         latency=(LatencyReport(1, 1.2e-5, 9e-6, 0.75),),
         output=OutputReport("out.onnx", "ef" * 32, 750),
         notes=("some remark that is long enough to need more than one line of the table " * 2,),

@@ -61,7 +61,7 @@ def test_figures_are_those_of_the_report() -> None:
 
 
 def test_a_failed_verification_stands_out() -> None:
-    failed = replace(example(), verification=VerificationReport(10, 0.0, 3.0, 9, passed=False))
+    failed = replace(example(), verification=VerificationReport(10, 0.0, 3.0, 9, 9.0, passed=False))
     assert "NOT VERIFIED" in render_table(failed, ASCII)
     assert "NOT VERIFIED" not in render_table(example(), ASCII)
 
@@ -82,6 +82,6 @@ def test_shares_that_are_not_quite_all_or_nothing_do_not_read_so() -> None:
 
 def test_lines_break_between_parts_not_within_them() -> None:
     table = render_table(example(), ASCII)
-    assert "largest difference 1.4e-06 (3 ulp)" in table
+    assert "largest difference 1.4e-06 (1.5 ulp of the largest value)" in table
     stages = "read 50 ms, classify 1.1 s, rewrite 0.1 s, verify 0.4 s"
     assert all(part in table for part in stages.split(", "))
