@@ -11,6 +11,7 @@ from leo_cli import candidate, pipeline
 from leo_cli.errors import AnswerNo, VerificationFailed
 from leo_cli.network import Network
 from leo_cli.onnx_io import read_model
+from leo_cli.report.assemble import report_of_analysis
 from leo_cli.rewrite import RewriteOptions
 from leo_cli.stability import Budget, ClassifyOptions
 from leo_cli.verify import VerifyOptions
@@ -156,3 +157,10 @@ def test_analysis_alone_changes_nothing(problem) -> None:
     analysis = pipeline.analyze(problem, ClassifyOptions(), Budget())
     first, _ = analysis.stability.layers
     assert len(first.verdicts) == 6
+
+
+def test_what_reading_the_domain_had_to_say_is_in_the_report(problem) -> None:
+    domain = replace(problem.domain, notes=("a disjunction became its hull",))
+    noted = replace(problem, domain=domain)
+    report = report_of_analysis(pipeline.analyze(noted, ClassifyOptions(), Budget()))
+    assert "a disjunction became its hull" in report.notes

@@ -206,7 +206,7 @@ def _copy_note(compressed: Compressed) -> tuple[str, ...]:
 
 
 def _notes(problem: Problem, more: tuple[str, ...]) -> tuple[str, ...]:
-    notes = [*problem.model.notes, *problem.notes]
+    notes = [*problem.model.notes, *problem.domain.notes, *problem.notes]
     if problem.domain.relaxed:
         notes.append("bounds ignore the linear constraints of the domain: valid, but looser")
     return tuple(dict.fromkeys([*notes, *more]))
