@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leo_cli.arrays import Bools, Floats
+from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.adam import Ascent
 from leo_cli.bounds.dual import Dual, join, relaxations_of, stack
 from leo_cli.bounds.linear import Backward, Relaxed, backward
@@ -38,6 +38,21 @@ class Optimised:
     dual: Dual
     minimisers: Floats
     gaps: tuple[Floats | None, ...]
+
+    def take(self, rows: Bools | Ints) -> Optimised:
+        """A copy of some rows."""
+        gaps = tuple(None if gap is None else gap[rows] for gap in self.gaps)
+        return Optimised(self.bound[rows], self.dual.take(rows), self.minimisers[rows], gaps)
+
+
+def join_optimised(parts: Sequence[Optimised]) -> Optimised:
+    """The rows of all parts, in order."""
+    return Optimised(
+        np.concatenate([part.bound for part in parts]),
+        join([part.dual for part in parts]),
+        np.concatenate([part.minimisers for part in parts]),
+        tuple(stack(gap) for gap in zip(*(part.gaps for part in parts), strict=True)),
+    )
 
 
 def optimise(
@@ -101,12 +116,7 @@ def optimise_blocks(
         rows,
         jobs,
     )
-    return Optimised(
-        np.concatenate([part.bound for part in parts]),
-        join([part.dual for part in parts]),
-        np.concatenate([part.minimisers for part in parts]),
-        tuple(stack(gap) for gap in zip(*(part.gaps for part in parts), strict=True)),
-    )
+    return join_optimised(parts)
 
 
 def forward_relaxed(
