@@ -6,13 +6,17 @@ matrix (a selection now, a convolution later) never has to become one. All array
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from leo_cli.arrays import Floats, Ints, frozen
+from leo_cli.arrays import Floats, Ints, frozen, sealed
+
+LARGE = 2**23  # entries; what is derived from a larger matrix is made in blocks of rows, not kept
+BLOCK = 2**21  # entries of such a block
 
 
 class LinearMap(Protocol):
@@ -74,6 +78,21 @@ def _smallest(entries: Floats) -> float:
     return float(np.min(sizes, initial=np.inf, where=sizes > 0))
 
 
+def _positive(entries: Floats) -> Floats:
+    return np.maximum(entries, 0.0)
+
+
+def _negative(entries: Floats) -> Floats:
+    return np.minimum(entries, 0.0)
+
+
+def _blocks(matrix: Floats) -> Iterator[slice]:
+    """Rows of a matrix, BLOCK entries at a time."""
+    step = max(1, BLOCK // max(1, matrix.shape[1]))
+    for start in range(0, len(matrix), step):
+        yield slice(start, start + step)
+
+
 @dataclass(frozen=True)
 class Dense:
     """A stored matrix (out, in)."""
@@ -107,15 +126,20 @@ class Dense:
 
     @cached_property
     def smallest(self) -> float:
-        return _smallest(self.matrix)
+        return min((_smallest(self.matrix[rows]) for rows in _blocks(self.matrix)), default=np.inf)
+
+    def _derived(self, function: Callable[[Floats], Floats]) -> LinearMap:
+        if self.matrix.size > LARGE:
+            return Entrywise(self.matrix, function)
+        return Dense(sealed(function(self.matrix)))
 
     @cached_property
-    def _magnitude(self) -> Dense:
-        return Dense(np.abs(self.matrix))
+    def _magnitude(self) -> LinearMap:
+        return self._derived(np.abs)
 
     @cached_property
-    def _parts(self) -> tuple[Dense, Dense]:
-        return Dense(np.maximum(self.matrix, 0.0)), Dense(np.minimum(self.matrix, 0.0))
+    def _parts(self) -> tuple[LinearMap, LinearMap]:
+        return self._derived(_positive), self._derived(_negative)
 
     def apply(self, x: Floats) -> Floats:
         return x @ self.matrix.T
@@ -126,15 +150,84 @@ class Dense:
     def rows(self, index: Ints | slice) -> Floats:
         return self.matrix[index]
 
-    def magnitude(self) -> Dense:
+    def magnitude(self) -> LinearMap:
         return self._magnitude
 
-    def parts(self) -> tuple[Dense, Dense]:
+    def parts(self) -> tuple[LinearMap, LinearMap]:
         return self._parts
 
     def take(self, rows: Ints | None = None, columns: Ints | None = None) -> Dense:
-        matrix = self.matrix if rows is None else self.matrix[rows]
-        return Dense(matrix if columns is None else matrix[:, columns])
+        matrix = self.matrix
+        if rows is not None and not _all_of(rows, matrix.shape[0]):
+            matrix = sealed(matrix[rows])
+        if columns is not None and not _all_of(columns, matrix.shape[1]):
+            matrix = sealed(matrix[:, columns])
+        return self if matrix is self.matrix else Dense(matrix)
+
+
+def _all_of(index: Ints, count: int) -> bool:
+    return len(index) == count and np.array_equal(index, np.arange(count))
+
+
+@dataclass(frozen=True)
+class Entrywise:
+    """function(matrix), entry by entry, made in blocks of rows whenever it is used: for matrices
+    too large to be kept several times."""
+
+    matrix: Floats
+    function: Callable[[Floats], Floats]
+
+    @property
+    def in_features(self) -> int:
+        return int(self.matrix.shape[1])
+
+    @property
+    def out_features(self) -> int:
+        return int(self.matrix.shape[0])
+
+    @property
+    def depth(self) -> int:
+        return self.in_features
+
+    @property
+    def depth_transposed(self) -> int:
+        return self.out_features
+
+    @property
+    def connections(self) -> int:
+        return int(self.matrix.size)
+
+    @property
+    def smallest(self) -> float:
+        sizes = (_smallest(self.rows(rows)) for rows in _blocks(self.matrix))
+        return min(sizes, default=np.inf)
+
+    def apply(self, x: Floats) -> Floats:
+        out = np.empty((*x.shape[:-1], self.out_features))
+        for rows in _blocks(self.matrix):
+            out[..., rows] = x @ self.rows(rows).T
+        return out
+
+    def apply_transposed(self, y: Floats) -> Floats:
+        out = np.zeros((*y.shape[:-1], self.in_features))
+        for rows in _blocks(self.matrix):
+            out += y[..., rows] @ self.rows(rows)
+        return out
+
+    def rows(self, index: Ints | slice) -> Floats:
+        return self.function(self.matrix[index])
+
+    def magnitude(self) -> LinearMap:
+        return Entrywise(self.matrix, lambda entries: np.abs(self.function(entries)))
+
+    def parts(self) -> tuple[LinearMap, LinearMap]:
+        return (
+            Entrywise(self.matrix, lambda entries: _positive(self.function(entries))),
+            Entrywise(self.matrix, lambda entries: _negative(self.function(entries))),
+        )
+
+    def take(self, rows: Ints | None = None, columns: Ints | None = None) -> LinearMap:
+        return Entrywise(Dense(self.matrix).take(rows, columns).matrix, self.function)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from leo_cli.arrays import Floats
+from leo_cli.arrays import Floats, sealed
 from leo_cli.errors import ModelError
 from leo_cli.network import Layer, Scaled
 from leo_cli.onnx_io.affine import representable, shifted
@@ -104,7 +104,7 @@ class Scope:
                 f"{self._label(step)} computes in {dtype}; export the model again"
             )
         with np.errstate(invalid="ignore"):  # a signalling NaN
-            numbers = value.array.astype(np.float64)
+            numbers = sealed(value.array.astype(np.float64))
         return self.finite(numbers, step, step.inputs[position])
 
     def finite(self, array: Floats, step: Step, what: str) -> Floats:

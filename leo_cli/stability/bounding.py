@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leo_cli.arrays import Floats, Ints
+from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.interval import propagate
 from leo_cli.bounds.linear import Relaxed, backward, relaxed
 from leo_cli.stability.budget import Budget
@@ -78,31 +78,33 @@ class LinearBounds:
             if len(units) == 0 or budget.expired():
                 continue
             problem = relaxed(knowledge.network, knowledge.domain, lower, upper, k)
-            low, below = lower_bounds(problem, units, 1.0)
-            high, above = lower_bounds(problem, units, -1.0)
+            low, below = lower_bounds(problem, units, 1.0, knowledge.negative[k] < 0)
+            high, above = lower_bounds(problem, units, -1.0, knowledge.positive[k] < 0)
             high = -high
             lower[k][units] = np.maximum(lower[k][units], low)
             upper[k][units] = np.minimum(upper[k][units], high)
             found += bounds_of(k, units, low, high, LinearEvidence())
-            points += [
-                below[(low < 0) & (knowledge.negative[k][units] < 0)],
-                above[(high > 0) & (knowledge.positive[k][units] < 0)],
-            ]
+            points += [below, above]
         corners = knowledge.domain.project(np.vstack(points)) if points else None
         if corners is not None:
             corners = corners[knowledge.domain.contains(corners)]
         yield Findings(tuple(found), points=corners)
 
 
-def lower_bounds(problem: Relaxed, units: Ints, sign: float) -> tuple[Floats, Floats]:
-    """(m,) proved lower bounds of sign * z of `units`, and the (m, inputs) points where the
-    relaxations attain them, in blocks that fit in memory.
+def lower_bounds(
+    problem: Relaxed, units: Ints, sign: float, sought: Bools
+) -> tuple[Floats, Floats]:
+    """(m,) proved lower bounds of sign * z of `units`, and the (n, inputs) points where the
+    relaxations of those attain them that are negative and `sought`: (width,).
+
+    In blocks that fit in memory.
     """
     bounds, minimisers = [], []
     for part in blocks(problem, units):
         result = backward(problem, objective(problem, part, sign))
         bounds.append(result.bound)
-        minimisers.append(problem.domain.minimiser(result.form))
+        open_rows = (result.bound < 0) & sought[part]
+        minimisers.append(problem.domain.minimiser(result.form[open_rows]))
     return np.concatenate(bounds), np.vstack(minimisers)
 
 
