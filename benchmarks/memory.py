@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [--time-limit 60s]
 
-He-initialised float32 weights, biases shifted down; box [0, 1]. The file of the first one has 477 MB.
+He-initialised float32 weights, biases shifted down; box [0, 1]. The first file has 477 MB.
 """
 
 from __future__ import annotations
