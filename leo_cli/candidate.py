@@ -17,8 +17,11 @@ from leo_cli.errors import InternalFault
 from leo_cli.onnx_io import Model, Rendered, add_guard, read_model, render
 from leo_cli.problem import Analysis, Problem
 from leo_cli.rewrite import RewriteOptions, Shrunk, shrink
+from leo_cli.stability.budget import Budget
 from leo_cli.verify import ProvedBounds, Verification, VerifyOptions, verify_models
 from leo_cli.verify.guard import check_guard
+
+GRACE = 3.0  # seconds that rewriting may take where the search has used up the run's time
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,26 @@ class Candidate:
         return isinstance(self.content, Rendered) and self.content.external
 
 
-def make_candidate(analysis: Analysis, options: RewriteOptions) -> Candidate:
-    """The smaller model, rendered and read again; the source itself where nothing changed."""
+def make_candidate(
+    analysis: Analysis, options: RewriteOptions, budget: Budget | None = None
+) -> Candidate:
+    """The smaller model, rendered and read again; the source itself where nothing changed.
+
+    budget: of the run; where the search has used it up, rewriting gets GRACE seconds.
+    """
     problem = analysis.problem
     with problem.watch.stage("rewrite"):
-        shrunk = shrink(problem.model.network, analysis.stability, problem.domain, options)
-        return _candidate(problem, shrunk)
+        network, domain = problem.model.network, problem.domain
+        left = _for_rewriting(budget or Budget())
+        return _candidate(problem, shrink(network, analysis.stability, domain, options, left))
+
+
+def _for_rewriting(budget: Budget) -> Budget:
+    """What is left, and no less than GRACE seconds. After an interrupt a second one ends the run,
+    so that the first has nothing more to stop."""
+    if budget.stop.is_set():
+        return Budget(deadline=budget.clock() + GRACE, clock=budget.clock)
+    return replace(budget, deadline=max(budget.deadline, budget.clock() + GRACE))
 
 
 def verify_candidate(
@@ -72,6 +89,7 @@ def back_off(
     verification: Verification,
     rewriting: RewriteOptions,
     verifying: VerifyOptions,
+    budget: Budget | None = None,
 ) -> tuple[Candidate, Verification, tuple[str, ...]]:
     """Give up the rewrites of one layer after another until no output bit moves.
 
@@ -84,7 +102,7 @@ def back_off(
             raise InternalFault(f"bit-exact: layer {layer} moves bits, yet nothing rewrites it")
         given_up.append(layer)
         skipped = (*rewriting.skip_layers, *given_up)
-        candidate = make_candidate(analysis, replace(rewriting, skip_layers=skipped))
+        candidate = make_candidate(analysis, replace(rewriting, skip_layers=skipped), budget)
         verification = verify_candidate(analysis, candidate, verifying)
     notes = tuple(f"bit-exact: gave up the rewrites of layer {name}" for name in given_up)
     return candidate, verification, notes

@@ -139,7 +139,7 @@ def compress(
     if options.proof:
         analysis, candidate, found, notes, proof = _with_proof(analysis, options, budget)
     else:
-        candidate, found, notes = _smaller(analysis, options, options.rewrite)
+        candidate, found, notes = _smaller(analysis, options, options.rewrite, budget)
     output = candidate
     if options.guard != "none":
         output, fault = guard_candidate(problem, candidate, options.guard, options.verify)
@@ -155,13 +155,13 @@ def compress(
 
 
 def _smaller(
-    analysis: Analysis, options: CompressOptions, rewriting: RewriteOptions
+    analysis: Analysis, options: CompressOptions, rewriting: RewriteOptions, budget: Budget
 ) -> tuple[Candidate, Verification, tuple[str, ...]]:
     """The rewritten model, its verification, and notes."""
-    candidate = make_candidate(analysis, rewriting)
+    candidate = make_candidate(analysis, rewriting, budget)
     found = verify_candidate(analysis, candidate, options.verify)
     if options.bit_exact and found.bit_identical < 1:
-        return back_off(analysis, candidate, found, rewriting, options.verify)
+        return back_off(analysis, candidate, found, rewriting, options.verify, budget)
     return candidate, found, ()
 
 
@@ -181,7 +181,7 @@ def _with_proof(
     attempts = [options.rewrite]
     while attempts:
         rewriting = attempts.pop(0)
-        candidate, found, notes = _smaller(analysis, options, rewriting)
+        candidate, found, notes = _smaller(analysis, options, rewriting, budget)
         shrunk = candidate.shrunk
         with problem.watch.stage("prove"):
             proof = proving.relate(candidate.model, shrunk.network, shrunk.allowance)

@@ -25,6 +25,8 @@ _WIDE, _NARROW = 6, 2  # points per component and sign from which to climb, at f
 _STEPS, _WIDE_STEPS = 60, 12
 _PARTS = (0.5, 0.3, 0.2, 0.1)  # part of the features that a step may change, in turn
 _COMPONENTS = 64  # with more components than this, fewer points for each
+_WORK = 1e10  # multiplications after which the search ends; wide outputs get fewer steps
+_UNIT = 64  # multiplications that take as long as one unit's share of everything else
 
 
 def attained_magnitude(
@@ -52,9 +54,17 @@ def attained_magnitude(
     values = _outputs(network, point)
     values = np.where(np.arange(components) == owner[:, None], values, 0.0)
     rows, owner, sign = _best(values, min(_NARROW, starts_each))
-    point = _climb(network, domain, point[rows], owner, sign, range(_WIDE_STEPS, _STEPS), rng)
+    more = range(_WIDE_STEPS, _WIDE_STEPS + _affordable(network, len(rows)))
+    point = _climb(network, domain, point[rows], owner, sign, more, rng)
     found = np.where(domain.contains(point)[:, None], certain_magnitude(network, point), 0.0)
     return np.asarray(found.max(axis=0, initial=0.0))
+
+
+def _affordable(network: Network, rows: int) -> int:
+    """Steps that so many points may take: two evaluations and a gradient each."""
+    widths = sum(layer.width for layer in network.layers)
+    step = 3.0 * max(rows, 1) * (network.connections + _UNIT * widths + 1)
+    return int(min(_STEPS - _WIDE_STEPS, _WORK // step))
 
 
 def _best(values: Floats, count: int) -> tuple[Ints, Ints, Floats]:

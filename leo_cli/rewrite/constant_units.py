@@ -3,8 +3,8 @@
 A unit with W_j = 0 has h_j = max(b_j, 0) (b_j in a layer without a ReLU) for every input; one with
 equal proved bounds l_j = u_j has that value on D. Its readers take h_j W_next[:, j] into their
 bias. Exact where the new biases are representable; else the rounding, carried through to the
-outputs, is the deviation (rewrite/constants.py). Units are taken together, or where that exceeds
-the allowance one by one.
+outputs, is the deviation (rewrite/constants.py). As many are taken as the allowance permits, those
+first that their readers read the least.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from __future__ import annotations
 import numpy as np
 
 from leo_cli.rewrite.constants import replace_by_constants
+from leo_cli.rewrite.prefix import longest_allowed
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject, indices
+from leo_cli.rewrite.surgery import reads
 
 NAME = "constant_units"
-_SINGLES = 64  # units that are tried one by one when all together are too much
 
 
 def constant_units(subject: Subject, k: int) -> Answer:
     """Layer k without its constant units."""
-    layer = subject.network.layers[k]
+    network, layer = subject.network, subject.network.layers[k]
     obstacle = subject.obstacle(k)
     if obstacle is not None:
         return Refusal(NAME, layer.name, obstacle)
@@ -35,11 +36,17 @@ def constant_units(subject: Subject, k: int) -> Answer:
     units = indices(low == high)
     if len(units) == 0:
         return Refusal(NAME, layer.name, "no unit is constant on the domain")
-    for chosen in [units, *([u] for u in units[:_SINGLES])]:
-        chosen = np.asarray(chosen)
+    readers = np.concatenate([reads(network.layers[c], k + 1) for c in network.consumers(k + 1)])
+    order = units[np.argsort(np.abs(readers[:, units] * low[units]).max(axis=0), kind="stable")]
+
+    def rewrite(count: int) -> Rewrite | None:
+        chosen = np.sort(order[:count])
         value = low[chosen]
         note = "moved into the next bias"
-        step = replace_by_constants(subject, k, chosen, (value, value), value, NAME, note)
-        if isinstance(step, Rewrite) and subject.allows(step.deviation):
-            return step
-    return Refusal(NAME, layer.name, "rounding the next bias would exceed the allowed deviation")
+        return replace_by_constants(subject, k, chosen, (value, value), value, NAME, note)
+
+    step = longest_allowed(subject, (NAME, k), order, rewrite)
+    if step is None:
+        reason = "rounding the next bias would exceed the allowed deviation"
+        return Refusal(NAME, layer.name, reason)
+    return step

@@ -33,4 +33,6 @@ def drop_inactive(subject: Subject, k: int) -> Answer:
     )
     units = tuple(indices(gone).tolist())
     note = "all units are inactive: the layer is gone" if len(keep) == 0 else ""
-    return Rewrite(NAME, layer.name, units, no_deviation(subject), network, note, lower, upper)
+    return Rewrite(
+        NAME, layer.name, units, no_deviation(subject), network, note, lower, upper, neutral=True
+    )

@@ -48,5 +48,13 @@ def drop_unread(subject: Subject, k: int) -> Answer:
         f"{len(layer.terms) - len(terms)} terms of zeros" if len(terms) < len(layer.terms) else ""
     )
     return Rewrite(
-        NAME, layer.name, tuple(gone), no_deviation(subject), network, note, lower, upper
+        NAME,
+        layer.name,
+        tuple(gone),
+        no_deviation(subject),
+        network,
+        note,
+        lower,
+        upper,
+        neutral=True,
     )

@@ -6,11 +6,13 @@ One round:
     and a linear path can stand for; exact, or by rounding only.
  3. fold_stable, merge_dependent, product_rank, bypass, fold_linear: what to do with units that pass
     z on. Of these five the cheapest result counts, layer by layer.
- 4. negligible_units, unused_inputs: what is below the allowance.
+ 4. negligible_units, substitute_units, unused_inputs: what is below the allowance.
 Each goes from the last layer to the first: what a layer has to pass on shrinks with its readers.
 When a round changes nothing, bounds are computed once more for the merged network; where that
-settles a unit, rounds go on. 1 and 2 may use up a small part of the allowance; 3 and 4 share the
-rest by a plan (rewrite/spend.py).
+settles a unit, rounds go on. 1 and 2 may use up a small part of the allowance each time, and
+FIRST_POOL of it in all; 3 and 4 share the rest by a plan (rewrite/spend.py). When time is up, the
+steps taken so far are the result; what is exact and needs no search (drop_inactive, drop_unread) is
+done in any case.
 
 Invariants: after each step `Subject.lower/upper` hold for the rewritten network
 (rewrite/subject.py), so a verdict is never used for a network that it was not proved for; the
@@ -21,6 +23,7 @@ the network cheaper by rewrite/cost.py, so the rounds end and the result is neve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -41,9 +44,18 @@ from leo_cli.rewrite.opposite_rows import opposite_rows
 from leo_cli.rewrite.product_rank import product_rank
 from leo_cli.rewrite.same_direction import same_direction
 from leo_cli.rewrite.spend import Offer, Spender, best_of, offers, plan, position
-from leo_cli.rewrite.subject import LayerRewrite, Refusal, Rewrite, Subject, subject_of
+from leo_cli.rewrite.subject import (
+    LayerRewrite,
+    OutOfTime,
+    Refusal,
+    Rewrite,
+    Subject,
+    subject_of,
+)
+from leo_cli.rewrite.substitute_units import substitute_units
 from leo_cli.rewrite.tolerance import Tolerance, allowance
 from leo_cli.rewrite.unused_inputs import unused_inputs
+from leo_cli.stability.budget import Budget
 from leo_cli.stability.verdict import StabilityMap
 
 FIRST: dict[str, LayerRewrite] = {
@@ -63,10 +75,12 @@ GROUPS: tuple[dict[str, LayerRewrite], ...] = (
         "fold_linear": fold_linear,
     },
     {"negligible_units": negligible_units},
+    {"substitute_units": substitute_units},
     {"unused_inputs": unused_inputs},
 )
 REWRITES = (*FIRST, *(name for group in GROUPS for name in group))
 FIRST_SHARE = 1 / 64  # of what is left of the allowance, for each step of FIRST
+FIRST_POOL = 1 / 8  # of the whole allowance, for all steps of FIRST
 DROPS = ("drop_inactive", "drop_unread")  # after which bounds are what they were
 LEO = ("drop_inactive", "fold_stable", "merge_dependent")  # the published algorithm
 
@@ -99,46 +113,59 @@ class Shrunk:
 
 
 def shrink(
-    network: Network, stability: StabilityMap, domain: Domain, options: RewriteOptions
-) -> Shrunk:
-    """Apply the rewrites that `options` allow, until nothing changes. Raises InputError for unknown
-    names."""
-    first, groups = _chosen(options)
-    # numbers beyond the range make a certificate infinite or NaN: it is refused, not warned of
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _run(network, stability, domain, options, first, groups)
-
-
-def _run(
     network: Network,
     stability: StabilityMap,
     domain: Domain,
     options: RewriteOptions,
-    first: Sequence[LayerRewrite],
-    groups: Sequence[tuple[str, tuple[LayerRewrite, ...]]],
+    budget: Budget | None = None,
 ) -> Shrunk:
-    """Rounds until one changes nothing."""
-    allowed = allowance(options.tolerance, network, domain, stability.witnesses, options.seed)
-    subject = subject_of(network, stability, domain, allowed, Cost(options.minimize))
+    """Apply the rewrites that `options` allow, until nothing changes or the budget is used up.
+
+    Raises InputError for unknown names.
+    """
+    first, groups = _chosen(options)
     steps: list[Rewrite] = []
-    merged = False
+    refusals: list[Refusal] = []
+    # numbers beyond the range make a certificate infinite or NaN: it is refused, not warned of
+    with np.errstate(over="ignore", invalid="ignore"):
+        allowed = allowance(options.tolerance, network, domain, stability.witnesses, options.seed)
+        subject = subject_of(network, stability, domain, allowed, Cost(options.minimize))
+        subject = replace(subject, budget=budget or Budget())
+        with suppress(OutOfTime):
+            _run(subject, first, groups, options.skip_layers, steps, refusals)
+    smaller = steps[-1].network if steps else network
+    return Shrunk(smaller, tuple(steps), _total(steps, allowed), allowed, tuple(refusals))
+
+
+def _run(
+    subject: Subject,
+    first: Sequence[tuple[str, LayerRewrite]],
+    groups: Sequence[tuple[str, tuple[LayerRewrite, ...]]],
+    skip: Sequence[str],
+    steps: list[Rewrite],
+    refusals: list[Refusal],
+) -> None:
+    """Rounds until one changes nothing. `steps` grows by what is taken, `refusals` are those of the
+    last round. Raises OutOfTime, `steps` being valid then."""
+    allowed, merged = subject.allowance, False
     while True:
-        subject, taken, refusals = _round(subject, first, groups, options.skip_layers)
-        steps += taken
-        merged = merged or any(step.rewrite not in DROPS for step in taken)
-        if taken:
+        refusals.clear()
+        before = len(steps)
+        subject = _round(subject, first, groups, skip, allowed, steps, refusals)
+        merged = merged or any(step.rewrite not in DROPS for step in steps[before:])
+        if len(steps) > before:
             continue
+        if subject.budget.expired():
+            raise OutOfTime
         better = refreshed(subject) if merged else subject
         if better is subject:
             break
         subject, merged = better, False
-    total = _total(steps, allowed)
-    return Shrunk(subject.network, tuple(steps), total, allowed, tuple(refusals))
 
 
 def _chosen(
     options: RewriteOptions,
-) -> tuple[list[LayerRewrite], list[tuple[str, tuple[LayerRewrite, ...]]]]:
+) -> tuple[list[tuple[str, LayerRewrite]], list[tuple[str, tuple[LayerRewrite, ...]]]]:
     """The rewrites of steps 1 and 2, and the groups of 3 and 4, that the options allow."""
     if options.minimize not in MEASURES:
         raise InputError(f'cannot minimize "{options.minimize}"; known are {", ".join(MEASURES)}')
@@ -151,50 +178,62 @@ def _chosen(
         wanted = {name: rewrite for name, rewrite in group.items() if name in names}
         if wanted:
             groups.append((next(iter(wanted)), tuple(wanted.values())))
-    return [rewrite for name, rewrite in FIRST.items() if name in names], groups
+    return [(name, rewrite) for name, rewrite in FIRST.items() if name in names], groups
 
 
 def _round(
     subject: Subject,
-    first: Sequence[LayerRewrite],
+    first: Sequence[tuple[str, LayerRewrite]],
     groups: Sequence[tuple[str, tuple[LayerRewrite, ...]]],
     skip: Sequence[str],
-) -> tuple[Subject, list[Rewrite], list[Refusal]]:
-    taken: list[Rewrite] = []
-    refusals: list[Refusal] = []
-    planned: list[Rewrite] = []
-    for rewrite in first:
+    allowed: Floats,
+    steps: list[Rewrite],
+    refusals: list[Refusal],
+) -> Subject:
+    """The subject after one round; `steps` and `refusals` grow. Raises OutOfTime."""
+    for title, rewrite in first:
         for name in _layers(subject, skip):
-            limited = replace(subject, allowance=subject.allowance * FIRST_SHARE)
-            subject = _take(subject, limited, (rewrite,), name, taken, refusals)
+            if title not in DROPS and subject.budget.expired():
+                raise OutOfTime
+            share = np.minimum(subject.allowance * FIRST_SHARE, _pool(steps, allowed))
+            limited = replace(subject, allowance=share)
+            subject = _take(subject, limited, (rewrite,), name, steps, refusals)
     spenders: list[Spender] = []
     menus: list[list[Offer]] = []
-    preview = subject
-    for label, rewrites in groups:
-        # what a group can save is seen after the groups before it, had they all there is
-        for name in _layers(preview, skip):
-            spender = Spender(label, rewrites, name)
-            menu, refused = offers(replace(preview, allowance=subject.allowance), spender)
-            if menu:
-                spenders.append(spender)
-                menus.append(menu)
-            refusals += refused
-        preview, planned = _spend(subject, spenders, plan(menus, subject.allowance), refusals)
-    if groups:
-        subject = preview
-        taken += planned
-    return subject, taken, refusals
+    preview, planned = subject, list[Rewrite]()
+    try:
+        for label, rewrites in groups:
+            # what a group can save is seen after the groups before it, had they all there is
+            for name in _layers(preview, skip):
+                spender = Spender(label, rewrites, name)
+                menu, refused = offers(replace(preview, allowance=subject.allowance), spender)
+                if menu:
+                    spenders.append(spender)
+                    menus.append(menu)
+                refusals += refused
+            planned = []
+            shares = plan(menus, subject.allowance)
+            preview = _spend(subject, spenders, shares, planned, refusals)
+    finally:
+        steps += planned
+    return preview
+
+
+def _pool(steps: Sequence[Rewrite], allowed: Floats) -> Floats:
+    """What is left of the share of the allowance that belongs to the steps of FIRST."""
+    used = _total([step for step in steps if step.rewrite in FIRST], allowed)
+    return np.asarray(np.maximum(allowed * FIRST_POOL - used, 0.0))
 
 
 def _spend(
     subject: Subject,
     spenders: Sequence[Spender],
     shares: Sequence[Floats | None],
+    taken: list[Rewrite],
     refusals: list[Refusal],
-) -> tuple[Subject, list[Rewrite]]:
+) -> Subject:
     """Let each candidate cause the deviation planned for it, or more where nobody was promised
     it."""
-    taken: list[Rewrite] = []
     for i, (spender, share) in enumerate(zip(spenders, shares, strict=True)):
         if share is None:
             continue
@@ -204,7 +243,7 @@ def _spend(
         own = np.minimum(np.maximum(free, np.minimum(share, subject.allowance)), subject.allowance)
         limited = replace(subject, allowance=own)
         subject = _take(subject, limited, spender.rewrites, spender.layer, taken, refusals)
-    return subject, taken
+    return subject
 
 
 def _layers(subject: Subject, skip: Sequence[str]) -> list[str]:

@@ -63,7 +63,7 @@ def checked(subject: Subject, answer: Answer) -> Answer:
         return answer
     if not subject.allows(answer.deviation):
         return Refusal(answer.rewrite, answer.layer, "it exceeds the allowed deviation")
-    if not subject.cost.cheaper(answer.network, subject.network):
+    if not subject.cost.cheaper(answer.network, subject.network, answer.neutral):
         return Refusal(answer.rewrite, answer.layer, "it would not make the network cheaper")
     return answer
 

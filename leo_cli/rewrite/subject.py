@@ -27,9 +27,14 @@ from leo_cli.domain import Domain
 from leo_cli.errors import Contradiction
 from leo_cli.network import Layer, Network
 from leo_cli.rewrite.cost import Cost
+from leo_cli.stability.budget import Budget
 from leo_cli.stability.verdict import StabilityMap, State
 
 T = TypeVar("T")
+
+
+class OutOfTime(Exception):  # noqa: N818 (says what happened)
+    """The budget is used up: the step that is being worked out is given up, and the search ends."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Subject:
     memo: results that depend on the network alone, so that a search for the best use of an
         allowance does not compute them again for each fraction of it. Kept while the network is the
         same.
+    budget: how long steps that take a search may go on.
     """
 
     network: Network
@@ -50,6 +56,7 @@ class Subject:
     allowance: Floats
     cost: Cost = field(default_factory=Cost)
     memo: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False, compare=False)
+    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
 
     def inactive(self, k: int) -> Bools:
         """(width,) units of layer k whose value is 0 on all of D."""
@@ -112,8 +119,13 @@ class Subject:
         )
 
     def once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
-        """`compute()`, or what it gave before for this network and this key."""
+        """`compute()`, or what it gave before for this network and this key.
+
+        Raises OutOfTime: all that takes long goes through here.
+        """
         if key not in self.memo:
+            if self.budget.expired():
+                raise OutOfTime
             self.memo[key] = compute()
         found: T = self.memo[key]
         return found
@@ -126,7 +138,8 @@ class Subject:
 @dataclass(frozen=True)
 class Rewrite:
     """A step that was taken. units: indices in layer `layer` of the network before the step.
-    deviation: for each output component. network, lower, upper: after the step."""
+    deviation: for each output component. network, lower, upper: after the step. neutral: whether
+    all that goes is products with 0, and every number that stays is what it was."""
 
     rewrite: str
     layer: str
@@ -136,6 +149,7 @@ class Rewrite:
     note: str
     lower: tuple[Floats, ...] = ()
     upper: tuple[Floats, ...] = ()
+    neutral: bool = False
 
     def after(self, subject: Subject) -> Subject:
         """The subject of the next step."""

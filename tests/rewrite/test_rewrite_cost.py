@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
-from rewrite_cases import chain
+from rewrite_cases import chain, planted, subject, taken, unit_box
+from support.checks import perfect_stability
+from support.oracle import enumerate_patterns
 
 from leo_cli.domain import Domain
 from leo_cli.errors import InputError
 from leo_cli.network import Dense, Layer, Network, Scaled, Term
-from leo_cli.rewrite import RewriteOptions, shrink
+from leo_cli.rewrite import RewriteOptions, Tolerance, shrink
 from leo_cli.rewrite.cost import MEASURES, PRICE, Cost, latency, operators
+from leo_cli.rewrite.fold import fold_linear
 from leo_cli.rewrite.spend import Offer, plan
 from leo_cli.stability.verdict import StabilityMap
 
@@ -55,6 +58,46 @@ def test_an_operator_has_its_price() -> None:
     assert Cost().cheaper(with_selection(30, 500, 400), plain(30, 500))
     # at batch 1 gathering 400 numbers takes longer than 3,000 products
     assert latency(with_selection(30, 500, 400)) > latency(plain(30, 500))
+
+
+def normalised() -> Network:
+    """A normalisation of the inputs in front of a layer: folding it saves no connection."""
+    front = Layer(
+        "n", (Term(0, Scaled(np.arange(3), np.array([0.1, 0.2, 0.3]), 3)),), np.full(3, 0.1), False
+    )
+    middle = Layer("a", (Term(1, Dense(np.ones((2, 3)))),), np.full(2, -0.5), True)
+    last = Layer("b", (Term(2, Dense(np.ones((1, 2)) * 0.7)),), np.zeros(1), False)
+    return Network(3, (front, middle, last), (3,))
+
+
+def test_what_saves_nothing_is_not_done() -> None:
+    network = normalised()
+    before = subject(network, allowed=1.0)
+    folded = taken(fold_linear(before, 0))
+    assert folded.network.connections == network.connections
+    assert folded.network.parameters < network.parameters
+    assert not before.cost.cheaper(folded.network, network)
+    for measure in ("parameters", "latency"):  # it does save these
+        assert Cost(measure).cheaper(folded.network, network)
+    # where every number that stays is what it was, less of anything is a gain
+    assert before.cost.cheaper(folded.network, network, neutral=True)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_step_saves_what_is_to_be_minimized(measure: str) -> None:
+    taken_steps = 0
+    for seed in range(30):
+        for network, domain in (planted(seed), (normalised(), unit_box(3))):
+            stability = perfect_stability(network, enumerate_patterns(network, domain))
+            options = RewriteOptions(Tolerance("absolute", 0.5), minimize=measure)
+            result = shrink(network, stability, domain, options)
+            current = network
+            for step in result.steps:
+                saved = Cost(measure).of(current)[0] - Cost(measure).of(step.network)[0]
+                assert saved > 0 or (saved == 0 and step.neutral), (seed, step.rewrite)
+                current = step.network
+                taken_steps += 1
+    assert taken_steps > 30
 
 
 def offer(saved: float, *deviation: float) -> Offer:
