@@ -109,9 +109,21 @@ class Backward:
     coefficients: tuple[Floats, ...]
 
 
+@dataclass(frozen=True)
+class Signed:
+    """The objectives sign[i] * z of the target's unit[i]: (m,), (m,) of 1 or -1. The same as rows
+    of an identity matrix, without a product with it."""
+
+    unit: Ints
+    sign: Floats
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+
 def backward(
     problem: Relaxed,
-    objective: Floats,
+    objective: Floats | Signed,
     relaxations: Sequence[Relaxation | None] | None = None,
     multipliers: Sequence[Floats | None] | None = None,
     box: tuple[Floats, Floats] | None = None,
@@ -131,7 +143,15 @@ def backward(
     constant, error = np.zeros(rows), np.zeros(rows)
     for k in range(len(layers) - 1, -1, -1):
         layer, size = layers[k], problem.magnitudes[k]
-        if k == problem.target:
+        if isinstance(objective, Signed) and k == problem.target:
+            constant += objective.sign * layer.bias[objective.unit]
+            error += (size.relative * size.sums + size.absolute)[objective.unit] + size.underflow
+            for term in layer.terms:
+                moved = term.map.rows(objective.unit) * objective.sign[:, None]
+                known = pending[term.source]
+                pending[term.source] = moved if known is None else known + moved
+            continue
+        if not isinstance(objective, Signed) and k == problem.target:
             p, weight = objective, np.abs(objective)
         else:
             a = pending[k + 1]
@@ -177,8 +197,9 @@ def _through_relu(a: Floats, relaxation: Relaxation | None) -> tuple[Floats, Flo
     """
     if relaxation is None:
         return a, np.abs(a), np.zeros(len(a))
-    positive, negative = np.maximum(a, 0.0), np.minimum(a, 0.0)
-    p = positive * relaxation.alpha + negative * relaxation.slope
+    p = np.where(a > 0, relaxation.alpha, relaxation.slope)
+    p *= a
+    negative = np.minimum(a, 0.0)
     if relaxation.intercept.ndim == 1:
         lift = negative @ relaxation.intercept
     else:

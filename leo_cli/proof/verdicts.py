@@ -24,6 +24,7 @@ from leo_cli.proof.checker import BATCH, Checker, Fails, Part, Record, contains,
 from leo_cli.proof.graph import Array, Net
 from leo_cli.stability.branch import Branching
 from leo_cli.stability.budget import Budget
+from leo_cli.stability.cover import plain_tree
 from leo_cli.stability.evidence import (
     Evidence,
     InputSplitEvidence,
@@ -123,22 +124,25 @@ class _Prover:
     # The tree of boxes
 
     def boxes(self) -> None:
-        """One record for all that was settled by splitting the domain along its inputs."""
+        """A record for each tree of boxes that settled something, shallow questions first."""
         verdicts = [v for layer in self.stability.layers for v in layer.verdicts]
-        trees = [v.evidence for v in verdicts if isinstance(v.evidence, InputSplitEvidence)]
-        if not trees:
-            return
+        trees = {
+            id(v.evidence): None for v in verdicts if isinstance(v.evidence, InputSplitEvidence)
+        }
+        for tree in trees:
+            self._boxes(tree)
+
+    def _boxes(self, tree: int) -> None:
+        """One record for all that one tree settled. The tree itself may rest on optimised slopes,
+        which no record holds, so another is made without."""
         self.checker.all_bounds()
-        asked = [
-            q
-            for layer in self.node_of
-            for q in self._questions(layer)
-            if isinstance(q.evidence, InputSplitEvidence)
-        ]
+        asked = [q for layer in self.node_of for q in self._questions(layer)]
+        asked = [q for q in asked if id(q.evidence) == tree]
         if not asked:
             return
-        claims = self._claims(asked)
-        axis, cut, failed = _grown(self.checker, trees[0], claims, self.budget)
+        keys = [(q.layer, q.unit, q.above) for q in asked]
+        plain = plain_tree(self._bounded(len(self.network.layers)), keys, self.budget)
+        axis, cut, failed = _grown(self.checker, plain, self._claims(asked), self.budget)
         asked = [q for q in asked if (self.node_of[q.layer], q.unit) not in failed]
         if not asked:
             return
@@ -306,16 +310,8 @@ class _Prover:
 
     def _knowledge(self, layer: int, left: Sequence[Question]) -> Knowledge:
         """The checker's bounds, and no open question but those that are left."""
-        start = Knowledge.start(self.network, self.domain)
-        lower, upper = list(start.lower), list(start.upper)
-        for k in range(layer + 1):
-            low, high = propagate(
-                self.network.layers[k], self.domain, lower, upper, self.network.layers[:k]
-            )
-            if k in self.node_of:
-                low = np.maximum(low, self.checker.lower[self.node_of[k]])
-                high = np.minimum(high, self.checker.upper[self.node_of[k]])
-            lower[k], upper[k] = low, high
+        start = self._bounded(layer + 1)
+        lower, upper = start.lower, start.upper
         above, below = (
             np.isin(np.arange(len(lower[layer])), [q.unit for q in left if q.above is side])
             for side in (True, False)
@@ -326,12 +322,24 @@ class _Prover:
         negative[layer] = np.where(~below & (lower[layer] < 0), 0, -1)
         return replace(
             start,
-            lower=tuple(lower),
-            upper=tuple(upper),
             negative=tuple(negative),
             positive=tuple(positive),
             witnesses=np.zeros((1, self.network.inputs)),
         )
+
+    def _bounded(self, count: int) -> Knowledge:
+        """The checker's bounds of the first layers."""
+        start = Knowledge.start(self.network, self.domain)
+        lower, upper = list(start.lower), list(start.upper)
+        for k in range(count):
+            low, high = propagate(
+                self.network.layers[k], self.domain, lower, upper, self.network.layers[:k]
+            )
+            if k in self.node_of:
+                low = np.maximum(low, self.checker.lower[self.node_of[k]])
+                high = np.minimum(high, self.checker.upper[self.node_of[k]])
+            lower[k], upper[k] = low, high
+        return replace(start, lower=tuple(lower), upper=tuple(upper))
 
     # The result
 

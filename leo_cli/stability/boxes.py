@@ -39,6 +39,16 @@ class Boxes:
             tuple(z[rows] for z in self.z_upper),
         )
 
+    def part(self, rows: slice) -> Boxes:
+        """Some boxes, without a copy."""
+        return Boxes(
+            self.lower[rows],
+            self.upper[rows],
+            self.node[rows],
+            tuple(z[rows] for z in self.z_lower),
+            tuple(z[rows] for z in self.z_upper),
+        )
+
     @staticmethod
     def join(parts: Sequence[Boxes]) -> Boxes:
         if len(parts) == 1:

@@ -8,16 +8,32 @@ in inputs that do not matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from leo_cli.arrays import Floats, Ints
-from leo_cli.bounds.linear import Relaxed
-from leo_cli.bounds.relaxation import relax
-from leo_cli.stability.boxes import Boxes
+from leo_cli.bounds.relaxation import Relaxation
 
 THIN = 2.0**-20  # an input thinner than this share of the widest is not split before it
+
+
+@dataclass(frozen=True)
+class Loose:
+    """How far the relaxations of a layer are off, at most, in each box: (boxes, units) from above
+    and from below. shares: (boxes, units, inputs) share of each input in what moves a unit."""
+
+    above: Floats
+    below: Floats
+    shares: Floats
+
+    @staticmethod
+    def of(relaxation: Relaxation, low: Floats, high: Floats, shares: Floats) -> Loose:
+        most = np.maximum(-relaxation.alpha * low, (1 - relaxation.alpha) * high)
+        below = np.where((low < 0) & (high > 0), most, 0.0)
+        known = shares.any(axis=2)  # a unit that nothing is known of is blamed on nothing
+        return Loose(relaxation.intercept * known, below * known, shares)
 
 
 def normalised(weight: Floats) -> Floats:
@@ -27,32 +43,34 @@ def normalised(weight: Floats) -> Floats:
 
 
 def blame(
-    problem: Relaxed,
-    boxes: Boxes,
-    at: Ints,
-    coefficients: Sequence[Floats],
-    shares: Mapping[int, Floats],
+    loose: Sequence[Loose | None], at: Ints, coefficients: Sequence[Floats], boxes: int
 ) -> Floats:
-    """(m, inputs) share of each input in the looseness of the relaxations that m bounds use.
+    """(boxes, inputs) share of each input in the looseness of the relaxations that bounds use,
+    summed over the bounds of a box.
 
-    at: (m,) the box of each bound. coefficients: for each layer, (m, width) of the bound's form.
-    shares: for each layer, (boxes, width, inputs) share of each input in what moves a unit. A
-    unit's relaxation is off by at most t where its coefficient is negative, by max(-alpha l,
-    (1 - alpha) u) where it is positive.
+    at: (m,) the box of each bound. coefficients: for each layer, (m, units) of the bound's form.
     """
-    found = np.zeros((len(at), boxes.lower.shape[1]))
-    for k, layer in enumerate(problem.network.layers[:-1]):
-        a = coefficients[k]
-        if not layer.relu or k not in shares or a.shape[1] == 0:
+    weights: list[Floats | None] = []
+    total = np.zeros(len(at))
+    for layer, a in zip(loose, coefficients, strict=True):
+        if layer is None or a.shape[1] == 0:
+            weights.append(None)
             continue
-        live = problem.live[k]
-        low, high = boxes.z_lower[k][:, live], boxes.z_upper[k][:, live]
-        r = relax(low, high)
-        most = np.maximum(-r.alpha * low, (1 - r.alpha) * high)
-        off = np.where((low < 0) & (high > 0), most, 0.0)
-        weight = np.where(a < 0, -a * r.intercept[at], a * off[at])
-        found += np.einsum("ru,rui->ri", weight, shares[k][:, live][at])
-    return normalised(found)
+        weight = np.where(a < 0, -a * layer.above[at], a * layer.below[at])
+        total += weight.sum(axis=1)
+        weights.append(weight)
+    scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+    order = np.argsort(at, kind="stable")
+    which, first = np.unique(at[order], return_index=True)
+    found = np.zeros((boxes, max((x.shares.shape[2] for x in loose if x), default=0)))
+    if found.shape[1] == 0:
+        return np.zeros((boxes, 1))
+    for layer, given in zip(loose, weights, strict=True):
+        if layer is None or given is None:
+            continue
+        summed = np.add.reduceat((given * scale[:, None])[order], first, axis=0)
+        found[which] += np.einsum("bu,bui->bi", summed, layer.shares[which])
+    return found
 
 
 def input_to_cut(width: Floats, share: Floats, score: Floats) -> Ints:

@@ -1,40 +1,36 @@
 """Input splitting: cover the domain with boxes so small that linear bounds settle every question in
 each.
 
-For domains of few effective inputs (ACAS Xu, control). A question "z <= 0 on D" holds if it holds
-in every box of a cover; it is refuted by one point. Boxes are bounded in batches, all layers up to
-the deepest open one, only units that are unstable in the box; children inherit the bounds of their
-parent. The input to split is the one that contributes most to the questions still open: directly,
-|form| * radius (ReluVal's smear, arXiv 1804.10829, section 4.3, on backward forms), and through the
-relaxations that they use, whose looseness is blamed on the inputs that move these units (without it
-a box can shrink for ever in the wrong inputs). Trying to prove what is false never ends, so each
-box also offers points: random ones and the minimisers of its own relaxations.
+For domains of few effective inputs (ACAS Xu, control). Boxes are bounded in batches, all layers up
+to the deepest open one (box_bounds.py), and cut where the looseness of what is open comes from
+(looseness.py). Trying to prove what is false never ends, so each box also offers points: random
+ones and the minimisers of its own relaxations.
 
-When the search ends early, all that is settled in every box at hand is proved all the same.
+All open questions share one tree at first: most are settled by the same few boxes. One that needs
+many more than others, or is false where no point shows it, would keep the tree from ever ending.
+So after a number of boxes each question left gets a tree of its own, cut for that question alone,
+and they take turns, each turn longer than the one before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from leo_cli.arrays import Bools, Floats, Ints
-from leo_cli.bounds.linear import Backward, Relaxed, backward, relaxed
-from leo_cli.bounds.relaxation import Relaxation, relax
-from leo_cli.parallel import map_blocks
-from leo_cli.stability.boxes import Boxes, CutTree, cut, root_boxes
+from leo_cli.arrays import Floats
+from leo_cli.stability.box_bounds import Asked, Bounded, OpenRows
 from leo_cli.stability.budget import Budget
-from leo_cli.stability.knowledge import Bound, Findings, Knowledge
-from leo_cli.stability.looseness import blame, input_to_cut, normalised
+from leo_cli.stability.cover import Cover
+from leo_cli.stability.knowledge import Findings, Key, Knowledge
 from leo_cli.stability.replay import replay
 from leo_cli.stability.witness import climb
 
-BATCH = 256  # boxes bounded together
-ROWS = 2048  # questions bounded together, small enough for the processor's cache
 RANDOM_POINTS = 4  # a box
 CLIMB_STEPS = 10
+SHARED_BOXES = 5_000  # of the tree of all questions
+FIRST_TURN, LONGER = 2_000, 2  # boxes of the first turn of a question, and the factor of the next
 
 
 @dataclass(frozen=True)
@@ -42,22 +38,22 @@ class InputSplitting:
     """Splits the domain along its inputs. most_boxes: where to give up."""
 
     seed: int = 0
-    most_boxes: int = 1_000_000
+    most_boxes: int = 10_000_000
     name: str = "split"
 
     def decide(
         self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
     ) -> Iterator[Findings]:
-        search = _Splitting(knowledge, layers, np.random.default_rng(self.seed), budget)
-        while search.stack and search.tree.nodes < self.most_boxes and not budget.expired():
-            points = search.advance()
-            if len(points):
-                yield Findings(points=points)
-        yield Findings(search.conclusions())
+        run = _Run(knowledge, layers, np.random.default_rng(self.seed), budget, self.most_boxes)
+        shared = Cover(knowledge, run.asked())
+        yield from run.advance(shared, SHARED_BOXES)
+        yield from run.conclude(shared)
+        if run.may_go_on():
+            yield from run.take_turns()
 
 
-class _Splitting:
-    """The boxes still to do, and the hull of the bounds of those that are done."""
+class _Run:
+    """What is known by now, and the trees of single questions."""
 
     def __init__(
         self,
@@ -65,153 +61,109 @@ class _Splitting:
         layers: tuple[int, ...],
         rng: np.random.Generator,
         budget: Budget,
+        most_boxes: int,
     ) -> None:
         self.knowledge, self.layers, self.rng, self.budget = knowledge, layers, rng, budget
-        domain = knowledge.domain
-        self.whole = np.maximum(domain.upper - domain.lower, np.finfo(np.float64).tiny)
-        self.tree, self.batches = CutTree(), 0
-        self.problems: dict[int, Relaxed] = {}
-        self.shares: dict[int, Floats] = {}
-        self.stack: list[Boxes] = [root_boxes(knowledge)]
-        # hull over finished boxes, for each layer
-        self.done_lower = [np.full(layer.width, np.inf) for layer in knowledge.network.layers]
-        self.done_upper = [np.full(layer.width, -np.inf) for layer in knowledge.network.layers]
+        self.boxes_left = most_boxes
 
-    def advance(self) -> Floats:
-        """Bound one batch of boxes, finish or split them; the points that answered a question."""
-        self.batches += 1
-        boxes = self._next_batch()
-        deepest = max(k for k in self.layers if self.knowledge.open(k).any())
-        points: list[Floats] = []
-        smear = np.zeros_like(boxes.lower)
-        self.shares = {}
-        for k in range(deepest + 1):
-            forms = self._bound(boxes, k, deepest)
-            if forms is not None:
-                smear += forms[0]
-                points.append(forms[1])
-        found = self._witnesses(boxes, points)
-        open_rows = np.zeros(len(boxes), dtype=bool)
-        for k in self.layers:
-            open_rows |= self._unsettled(boxes, k).any(axis=1)
-        self._finish(boxes.take(~open_rows))
-        rest = boxes.take(open_rows)
-        if len(rest) and any(self.knowledge.open(k).any() for k in self.layers):
-            self._split(rest, smear[open_rows])
-        elif len(rest):
-            self._finish(rest)
-        if not any(self.knowledge.open(k).any() for k in self.layers):
-            while self.stack:
-                self._finish(self.stack.pop())
-        return found
+    def asked(self) -> Asked:
+        """All that is open in the layers."""
+        known = self.knowledge
+        above, below = [], []
+        for k, layer in enumerate(known.network.layers):
+            wanted = np.full(layer.width, k in self.layers)
+            above.append(known.open_above(k) & wanted)
+            below.append(known.open_below(k) & wanted)
+        return Asked(tuple(above), tuple(below))
 
-    def _next_batch(self) -> Boxes:
-        parts = [self.stack.pop()]
-        while self.stack and sum(map(len, parts)) < BATCH:
-            parts.append(self.stack.pop())
-        boxes = Boxes.join(parts)
-        if len(boxes) > BATCH:
-            self.stack.append(boxes.take(np.arange(len(boxes)) >= BATCH))
-            boxes = boxes.take(np.arange(len(boxes)) < BATCH)
-        return boxes
+    def may_go_on(self) -> bool:
+        return self.boxes_left > 0 and not self.budget.expired()
 
-    def _unsettled(self, boxes: Boxes, k: int) -> Bools:
-        """(boxes, width) units with a question that is open on D and not settled in the box."""
-        above = self.knowledge.open_above(k) & (boxes.z_upper[k] > 0)
-        below = self.knowledge.open_below(k) & (boxes.z_lower[k] < 0)
-        return above | below
+    def take_turns(self) -> Iterator[Findings]:
+        """A tree for each question that is left, longer and longer."""
+        covers: dict[Key, Cover] = {}
+        stuck: set[Key] = set()
+        turn = FIRST_TURN
+        while self.may_go_on():
+            asked = self.asked()
+            left = [key for key in asked.questions() if key not in stuck]
+            if not left:
+                return
+            for key in left:
+                if not self.may_go_on() or key not in self.asked().questions():
+                    continue
+                if key not in covers:
+                    covers[key] = Cover(self.knowledge, asked.only(key))
+                cover = covers[key]
+                yield from self.advance(cover, turn)
+                if cover.finished:
+                    yield from self.conclude(covers.pop(key))
+                    stuck.add(key)  # if it is still open: no box can be cut further
+            turn *= LONGER
 
-    def _bound(self, boxes: Boxes, k: int, deepest: int) -> tuple[Floats, Floats] | None:
-        """Tighten the boxes' bounds of layer k; the smear of its open rows and their minimisers."""
-        layer = self.knowledge.network.layers[k]
-        unstable = (boxes.z_lower[k] < 0) & (boxes.z_upper[k] > 0)
-        above = below = unstable if layer.relu else np.ones_like(unstable)
-        if k == deepest:
-            above = unstable & self.knowledge.open_above(k)
-            below = unstable & self.knowledge.open_below(k)
-        box_below, unit_below = np.nonzero(below)
-        box_above, unit_above = np.nonzero(above)
-        box = np.concatenate([box_below, box_above])
-        unit = np.concatenate([unit_below, unit_above])
-        if len(box) == 0:
-            return None
-        sign = np.concatenate([np.ones(len(box_below)), -np.ones(len(box_above))])
-        problem = self._problem(k)
-        objective = np.zeros((len(box), layer.width))
-        objective[np.arange(len(box)), unit] = sign
-        ends = boxes.lower[box], boxes.upper[box]
-        result = self._backward(problem, objective, boxes, box)
-        bound, form = result.bound, result.form
-        half = len(box_below)
-        low, high = boxes.z_lower[k], boxes.z_upper[k]
-        low[box_below, unit_below] = np.maximum(low[box_below, unit_below], bound[:half])
-        high[box_above, unit_above] = np.minimum(high[box_above, unit_above], -bound[half:])
-        is_open = np.where(
-            sign > 0,
-            self.knowledge.open_below(k)[unit] & (low[box, unit] < 0),
-            self.knowledge.open_above(k)[unit] & (high[box, unit] > 0),
-        )
-        rows = np.flatnonzero(is_open)
-        shares = normalised(np.abs(form) * (ends[1] - ends[0]))
-        used = [a[rows] if len(a) else a for a in result.coefficients]
-        blamed = blame(problem, boxes, box[rows], used, self.shares)
-        smear = np.zeros_like(boxes.lower)
-        np.add.at(smear, box[rows], shares[rows] + blamed)
-        self.shares[k] = np.zeros((len(boxes), layer.width, boxes.lower.shape[1]))
-        np.add.at(self.shares[k], (box, unit), shares)
-        corners = np.where(form[rows] > 0, ends[0][rows], ends[1][rows])
-        if self.batches & (self.batches - 1) == 0:
-            climbed = self._climb(problem, unit[rows], -sign[rows], bound[rows], corners)
-            corners = np.vstack([corners, climbed])
-        return smear, corners
+    def advance(self, cover: Cover, boxes: int) -> Iterator[Findings]:
+        """Bound and split about so many boxes of a tree; the points that answered a question."""
+        end = cover.tree.nodes + boxes
+        while not cover.finished and cover.tree.nodes < end and self.may_go_on():
+            before = cover.tree.nodes
+            asked = cover.still_asked(self.knowledge)
+            bounded = cover.bound(asked, self.budget.jobs)
+            points = self._witnesses(bounded, self._climbs(cover, bounded))
+            cover.split(bounded, cover.still_asked(self.knowledge))
+            self.boxes_left -= cover.tree.nodes - before
+            if len(points):
+                yield Findings(points=points)
 
-    def _climb(
-        self, problem: Relaxed, units: Ints, signs: Floats, bounds: Floats, corners: Floats
-    ) -> Floats:
+    def conclude(self, cover: Cover) -> Iterator[Findings]:
+        """What a tree proved."""
+        found = Findings(cover.conclusions(self.knowledge))
+        self.knowledge = self.knowledge.learn(found, None, InputSplitting.name)
+        yield found
+
+    def _climbs(self, cover: Cover, bounded: Sequence[Bounded]) -> list[Floats]:
         """What a short climb finds from the worst corner of each open question.
 
         Done at batches 1, 2, 4, 8, ...: it costs little, and a question that is false is not tried
         to prove for long."""
-        order = np.lexsort((bounds, signs, units))
-        first = np.unique(np.stack([units, signs])[:, order], axis=1, return_index=True)[1]
-        worst = order[first]
-        domain = self.knowledge.domain
-        start = domain.project(corners[worst])
-        return climb(
-            problem.network, domain, units[worst], signs[worst], start, self.budget, CLIMB_STEPS
-        )
+        if cover.batches & (cover.batches - 1) != 0:
+            return []
+        by_layer: dict[int, list[OpenRows]] = {}
+        for rows in (rows for part in bounded for rows in part.rows):
+            by_layer.setdefault(rows.layer, []).append(rows)
+        found = []
+        for layer, parts in by_layer.items():
+            units, signs, bounds = (
+                np.concatenate([getattr(p, name) for p in parts])
+                for name in ("unit", "sign", "bound")
+            )
+            order = np.lexsort((bounds, signs, units))
+            first = np.unique(np.stack([units, signs])[:, order], axis=1, return_index=True)[1]
+            worst = order[first]
+            domain = self.knowledge.domain
+            start = domain.project(np.concatenate([p.corner for p in parts])[worst])
+            network = cover.problems[layer].network
+            found.append(
+                climb(
+                    network,
+                    domain,
+                    units[worst],
+                    -signs[worst],
+                    start,
+                    self.budget,
+                    CLIMB_STEPS,
+                )
+            )
+        return found
 
-    def _backward(self, problem: Relaxed, objective: Floats, boxes: Boxes, box: Ints) -> Backward:
-        """Bounds of rows that belong to the boxes `box`, on all threads."""
-
-        def work(rows: slice) -> Backward:
-            part = box[rows]
-            ends = boxes.lower[part], boxes.upper[part]
-            chosen = _relaxations(problem, boxes, part)
-            return backward(problem, objective[rows], chosen, box=ends)
-
-        blocks = [slice(i, i + ROWS) for i in range(0, len(box), ROWS)]
-        parts = map_blocks(work, blocks, self.budget.jobs)
-        return Backward(
-            np.concatenate([part.bound for part in parts]),
-            np.concatenate([part.form for part in parts]),
-            tuple(
-                np.concatenate(a) for a in zip(*(part.coefficients for part in parts), strict=True)
-            ),
-        )
-
-    def _problem(self, k: int) -> Relaxed:
-        if k not in self.problems:
-            known = self.knowledge
-            self.problems[k] = relaxed(known.network, known.domain, known.lower, known.upper, k)
-        return self.problems[k]
-
-    def _witnesses(self, boxes: Boxes, corners: list[Floats]) -> Floats:
+    def _witnesses(self, bounded: Sequence[Bounded], climbed: list[Floats]) -> Floats:
         """Replay random points of the boxes and the minimisers; the points that are news."""
         domain = self.knowledge.domain
-        spread = self.rng.random((RANDOM_POINTS, *boxes.lower.shape))
-        inside = boxes.lower + spread * (boxes.upper - boxes.lower)
-        points = domain.project(np.vstack([inside.reshape(-1, domain.inputs), *corners]))
+        lower = np.concatenate([part.boxes.lower for part in bounded])
+        upper = np.concatenate([part.boxes.upper for part in bounded])
+        spread = self.rng.random((RANDOM_POINTS, *lower.shape))
+        inside = (lower + spread * (upper - lower)).reshape(-1, domain.inputs)
+        corners = [rows.corner for part in bounded for rows in part.rows]
+        points = domain.project(np.vstack([inside, *corners, *climbed]))
         if not domain.is_box:
             points = points[domain.contains(points)]
         before = len(self.knowledge.witnesses)
@@ -219,55 +171,3 @@ class _Splitting:
             Findings(), replay(self.knowledge, points), InputSplitting.name
         )
         return self.knowledge.witnesses[before:]
-
-    def _finish(self, boxes: Boxes) -> None:
-        for k in range(len(self.done_lower)):
-            if len(boxes):
-                np.minimum(self.done_lower[k], boxes.z_lower[k].min(axis=0), out=self.done_lower[k])
-                np.maximum(self.done_upper[k], boxes.z_upper[k].max(axis=0), out=self.done_upper[k])
-
-    def _split(self, boxes: Boxes, smear: Floats) -> None:
-        """Push both halves of each box. A box that cannot be cut further counts as finished,
-        unsettled.
-        """
-        width = boxes.upper - boxes.lower
-        axis = input_to_cut(width, width / self.whole, smear)
-        rows = np.arange(len(boxes))
-        where = boxes.lower[rows, axis] + 0.5 * width[rows, axis]
-        possible = (where > boxes.lower[rows, axis]) & (where < boxes.upper[rows, axis])
-        self._finish(boxes.take(~possible))
-        boxes, axis, where = boxes.take(possible), axis[possible], where[possible]
-        if len(boxes) == 0:
-            return
-        nodes = [
-            self.tree.split(int(node), int(a), float(w))
-            for node, a, w in zip(boxes.node, axis, where, strict=True)
-        ]
-        self.stack.append(cut(self.knowledge.domain, boxes, axis, where, np.array(nodes)))
-
-    def conclusions(self) -> tuple[Bound, ...]:
-        """The hull of all boxes: what holds in each holds on the domain."""
-        for boxes in self.stack:
-            self._finish(boxes)
-        evidence = self.tree.evidence()
-        found = []
-        for k in range(len(self.done_lower)):
-            low, high = self.done_lower[k], self.done_upper[k]
-            better_low = np.flatnonzero(low > self.knowledge.lower[k])
-            better_high = np.flatnonzero(high < self.knowledge.upper[k])
-            found += [Bound(k, int(j), False, float(low[j]), evidence) for j in better_low]
-            found += [Bound(k, int(j), True, float(high[j]), evidence) for j in better_high]
-        return tuple(found)
-
-
-def _relaxations(problem: Relaxed, boxes: Boxes, rows: Ints) -> list[Relaxation | None]:
-    """The relaxation of each row's box, for each layer before the target."""
-    out: list[Relaxation | None] = []
-    for k, layer in enumerate(problem.network.layers[:-1]):
-        if not layer.relu:
-            out.append(None)
-            continue
-        live = problem.live[k]
-        r = relax(boxes.z_lower[k][:, live], boxes.z_upper[k][:, live])
-        out.append(Relaxation(r.alpha[rows], r.slope[rows], r.intercept[rows]))
-    return out

@@ -33,9 +33,10 @@ from leo_cli.stability import (
     ClassifyOptions,
     StabilityMap,
     State,
+    box_bounds,
     classify,
+    cover,
     ladder,
-    split,
 )
 from leo_cli.stability.split import InputSplitting
 from leo_cli.stability.verdict import Verdict
@@ -134,7 +135,8 @@ def test_verdicts_do_not_depend_on_jobs(pair: tuple[Network, Domain]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # blocks so small that threads share the work, and an end that does not depend on time
         patch.setattr(slopes, "BLOCK", 2)
-        patch.setattr(split, "ROWS", 3)
+        patch.setattr(box_bounds, "ROWS", 3)
+        patch.setattr(cover, "CHUNK", 2)
         patch.setattr(ladder, "InputSplitting", partial(InputSplitting, most_boxes=300))
         one, three = (run(network, domain, OWN, np.inf, jobs) for jobs in (1, 3))
     assert settled(one) == settled(three)
