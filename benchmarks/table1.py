@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import click
@@ -76,6 +76,7 @@ GROUP_STRENGTHS = {
 }
 ISA_NETS = ((200, 200), (400, 400), (800, 800), (100,) * 3, (100,) * 4, (100,) * 5)
 ISA_L1 = 1e-4
+LIMIT = 120.0  # seconds to compress one network
 
 
 def recipes(epochs: int, isa: bool) -> list[Recipe]:
@@ -148,7 +149,9 @@ def measure(recipe: Recipe, seed: int, training: Dataset, test: Dataset, folder:
     model_path, bounds_path = folder / "model.onnx", folder / "model.bounds.json"
     model_path.write_bytes(model_bytes(trained.model, training, options))
     bounds_path.write_text(bounds_text(training, training.bounds(), 0.0))
-    by_default = compress(load(model_path, bounds_path), CompressOptions(), Budget())
+    by_default = compress(
+        load(model_path, bounds_path), CompressOptions(), Budget(monotonic() + LIMIT)
+    )
     tolerant = make_candidate(
         by_default.analysis, RewriteOptions(tolerance=parse_tolerance(RELATIVE))
     )
