@@ -8,14 +8,18 @@ with outward rounding leaves a little more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
 from leo_cli.arrays import Floats
 from leo_cli.bounds.linear import Relaxed
+from leo_cli.bounds.relaxation import Relaxation
 from leo_cli.dyadic import Dyadic
 from leo_cli.network import LinearMap
+
+LARGEST = float(np.finfo(np.float64).max)
 
 
 def is_exact(problem: Relaxed) -> bool:
@@ -26,10 +30,20 @@ def is_exact(problem: Relaxed) -> bool:
     )
 
 
-def exact_lower_bound(problem: Relaxed, unit: int, sign: float) -> Fraction:
+def exact_lower_bound(
+    problem: Relaxed,
+    unit: int,
+    sign: float,
+    relaxations: Sequence[Relaxation | None] | None = None,
+    multipliers: Sequence[Floats | None] | None = None,
+) -> Fraction:
     """A lower bound of sign * z of the target's `unit` over the box of the domain, without any
-    rounding. Requires `is_exact`; raises ValueError where a number is not finite."""
+    rounding.
+
+    relaxations, multipliers: those of one row, (width,) each, as in bounds/linear.py. Requires
+    `is_exact`; raises ValueError where a number is not finite."""
     layers = problem.network.layers
+    chosen = problem.relaxations if relaxations is None else relaxations
     seed = np.zeros(layers[-1].width)
     seed[unit] = sign
     pending: dict[int, Dyadic] = {}
@@ -38,8 +52,10 @@ def exact_lower_bound(problem: Relaxed, unit: int, sign: float) -> Fraction:
         if k == problem.target:
             p = Dyadic.of(seed)
         elif k + 1 in pending:
-            p, lift = _through_relu(pending[k + 1], problem, k)
+            p, lift = _through_relu(pending[k + 1], chosen[k])
             constant += lift
+            if multipliers is not None and (extra := multipliers[k]) is not None:
+                p = p + Dyadic.of(extra)
         else:
             continue
         constant += (p * Dyadic.of(layers[k].bias)).total()
@@ -54,8 +70,15 @@ def exact_lower_bound(problem: Relaxed, unit: int, sign: float) -> Fraction:
     return constant + (form * Dyadic.of(ends)).total()
 
 
-def _through_relu(a: Dyadic, problem: Relaxed, k: int) -> tuple[Dyadic, Fraction]:
-    relaxation = problem.relaxations[k]
+def down(value: Fraction) -> float:
+    """The largest float that is not above a non-negative number."""
+    if value >= LARGEST:
+        return LARGEST
+    nearest = float(value)
+    return nearest if Fraction(nearest) <= value else float(np.nextafter(nearest, 0.0))
+
+
+def _through_relu(a: Dyadic, relaxation: Relaxation | None) -> tuple[Dyadic, Fraction]:
     if relaxation is None:
         return a, Fraction(0)
     below = a.signs() < 0

@@ -24,6 +24,7 @@ from leo_cli.bounds.program import is_small, solve_nodes
 from leo_cli.bounds.slopes import Optimised, join_optimised, optimise, optimise_blocks
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import PhaseLeaf, PhaseSplitEvidence
+from leo_cli.stability.exact_nodes import ExactNodes
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
 from leo_cli.stability.nodes import Nodes, Question, fresh, join_nodes
 from leo_cli.stability.replay import replay
@@ -31,6 +32,7 @@ from leo_cli.stability.witness import climb
 
 BATCH = 512  # nodes bounded together
 ROOT_STEPS, NODE_STEPS = 20, 5  # of slope optimisation
+TIE = 1e-2  # of what counts as near a tie: gaps that are the inaccuracy of a linear program
 CLIMB_STEPS = 8  # from the worst minimiser of a question, at each batch
 
 
@@ -67,7 +69,7 @@ class _Search:
             for unit in np.flatnonzero(units)
         ]
         count = len(self.questions)
-        self.small = is_small(self.problem)
+        self.small, self.ties = is_small(self.problem), ExactNodes(self.problem)
         self.nodes: list[Nodes] = []
         if count:
             dual = initial(self.problem, count, phased=True)
@@ -80,6 +82,7 @@ class _Search:
             return
         started = time.perf_counter()
         result = self._bounded(batch)
+        self._settle_ties(batch, result)
         bound = np.maximum(result.bound, batch.bound)
         points = self._witnesses(self._candidates(batch, result.minimisers, bound))
         if len(points):
@@ -103,13 +106,27 @@ class _Search:
             return optimise_blocks(self.problem, rows, batch.dual, steps, self.budget.jobs)
         solved = solve_nodes(self.problem, rows[hard], batch.dual.take(hard), self.budget.jobs)
         final = optimise(self.problem, rows[hard], solved.dual, 0)
-        exact = Optimised(final.bound, solved.dual, solved.points, solved.gaps)
+        exact = Optimised(final.bound, solved.dual, solved.points, solved.gaps, final.coefficients)
         if hard.all():
             return exact
         easy = batch.dual.take(~hard)
         others = optimise_blocks(self.problem, rows[~hard], easy, steps, self.budget.jobs)
         order = np.argsort(np.concatenate([np.flatnonzero(hard), np.flatnonzero(~hard)]))
         return join_optimised([exact, others]).take(order)
+
+    def _settle_ties(self, batch: Nodes, result: Optimised) -> None:
+        """Take exact bounds for those that rounding alone may keep from 0 (in place)."""
+        if not self.ties.possible:
+            return
+        for row, bound in enumerate(result.bound.tolist()):
+            question = self.questions[int(batch.question[row])]
+            if self.ties.near_tie(question.unit, bound):
+                at = np.array([row])
+                sign = -1.0 if question.above else 1.0
+                found = self.ties.settle(question.unit, sign, result.dual.take(at))
+                if found is not None:
+                    result.bound[row] = found[0]
+                    result.dual.put(at, found[1])
 
     def _charge(self, batch: Nodes, seconds: float) -> None:
         """Book the time of a batch on its questions; give up those that have had theirs."""
@@ -227,7 +244,7 @@ class _Search:
         """Split each node at the unit whose relaxation costs most at the minimiser."""
         if len(rows) == 0:
             return
-        best, where = np.zeros(len(rows)), np.full((len(rows), 2), -1)
+        best, where = self._least_gaps(batch, bound, rows), np.full((len(rows), 2), -1)
         for k, gap in enumerate(result.gaps):
             if gap is None or gap.shape[1] == 0:
                 continue
@@ -245,9 +262,7 @@ class _Search:
         for sign in (1, -1):
             dual = result.dual.take(rows)
             for i, (k, unit) in enumerate(where.tolist()):
-                phase = dual.phases[k]
-                if phase is not None:
-                    phase[i, unit] = sign
+                dual.assume(i, k, unit, sign, float(result.coefficients[k][rows[i], unit]))
             path = [
                 (*batch.path[row], (int(k), int(u)))
                 for row, (k, u) in zip(rows, where, strict=True)
@@ -255,6 +270,16 @@ class _Search:
             self.nodes.append(Nodes(batch.question[rows], dual, path, bound[rows]))
         for row in rows.tolist():
             self.questions[int(batch.question[row])].open_nodes += 1
+
+    def _least_gaps(self, batch: Nodes, bound: Floats, rows: Ints) -> Floats:
+        """(rows,) what a relaxation must cost to be branched on: more than nothing, and in a node
+        that is nearly a tie more than a linear program's accuracy."""
+        least = np.zeros(len(rows))
+        if self.small:
+            units = [self.questions[i].unit for i in batch.question[rows]]
+            near = self.ties.near[units]
+            least[bound[rows] >= -near] = TIE * near[bound[rows] >= -near]
+        return least
 
     def _finish_leaves(self, batch: Nodes, result: Optimised, rows: Ints) -> Iterator[Findings]:
         """Nodes that cannot be branched are linear programs: find their multipliers or a witness.
@@ -265,6 +290,7 @@ class _Search:
             objective = self._objective(node)
             solved = solve_nodes(self.problem, objective, result.dual.take(np.array([row])))
             final = optimise(self.problem, objective, solved.dual, 0)
+            self._settle_ties(node, final)
             points = self._witnesses(np.vstack([solved.points, final.minimisers]))
             if len(points):
                 yield Findings(points=points)

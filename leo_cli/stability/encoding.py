@@ -20,6 +20,7 @@ _KINDS = {
         kinds.InputSplitEvidence,
         kinds.PhaseLeaf,
         kinds.PhaseSplitEvidence,
+        kinds.IdentityEvidence,
         kinds.SolverClaim,
     )
 }

@@ -60,6 +60,12 @@ class PhaseSplitEvidence:
 
 
 @dataclass(frozen=True)
+class IdentityEvidence:
+    """A bound of an equal network in which units that compute the same function are one
+    (stability/canonical.py). The proof checker has no record for it."""
+
+
+@dataclass(frozen=True)
 class SolverClaim:
     """No proof: a MILP solver said so and the user chose to trust it."""
 
@@ -67,5 +73,10 @@ class SolverClaim:
 
 
 Evidence: TypeAlias = (
-    IntervalEvidence | LinearEvidence | InputSplitEvidence | PhaseSplitEvidence | SolverClaim
+    IntervalEvidence
+    | LinearEvidence
+    | InputSplitEvidence
+    | PhaseSplitEvidence
+    | IdentityEvidence
+    | SolverClaim
 )

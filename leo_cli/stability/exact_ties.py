@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
-from leo_cli.bounds.exact import exact_lower_bound, is_exact
+from leo_cli.bounds.exact import down, exact_lower_bound, is_exact
 from leo_cli.bounds.linear import Relaxed, relaxed
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import LinearEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
 
 NEAR = 1e-10  # of the sum of magnitudes in z: far above rounding, far below what a unit does
-LARGEST = float(np.finfo(np.float64).max)
 MOST_NUMBERS = 20_000_000  # weights read by one layer's questions: some seconds
 
 
@@ -55,13 +53,5 @@ def _settle(problem: Relaxed, layer: int, unit: int, above: bool) -> Findings:
     least = exact_lower_bound(problem, unit, -1.0 if above else 1.0)
     if least < 0:
         return Findings()
-    value = -_down(least) if above else _down(least)
+    value = -down(least) if above else down(least)
     return Findings((Bound(layer, unit, above, value, LinearEvidence()),))
-
-
-def _down(value: Fraction) -> float:
-    """The largest float that is not above a non-negative number."""
-    if value >= LARGEST:
-        return LARGEST
-    nearest = float(value)
-    return nearest if Fraction(nearest) <= value else float(np.nextafter(nearest, 0.0))

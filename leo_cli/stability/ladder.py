@@ -25,6 +25,7 @@ from leo_cli.stability.branch import Branching
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.conclude import conclude
 from leo_cli.stability.exact_ties import ExactTies
+from leo_cli.stability.identities import Identities
 from leo_cli.stability.knowledge import ClaimRefuted, Decider, Findings, Key, Knowledge
 from leo_cli.stability.optimised import OptimisedSlopes
 from leo_cli.stability.replay import replay
@@ -40,6 +41,7 @@ DECIDERS = (
     "split",
     "slopes",
     "ascent",
+    "identities",
     "branch",
     "milp",
 )
@@ -77,6 +79,7 @@ Observer = Callable[[Progress], None]
 RUNGS: dict[str, Callable[[ClassifyOptions, Floats], Decider]] = {
     "ascent": lambda options, points: Ascent(points),
     "slopes": lambda options, points: OptimisedSlopes(),
+    "identities": lambda options, points: Identities(options.seed),
     "branch": lambda options, points: Branching(),
     "milp": lambda options, points: _unit_milps(options),
 }
@@ -158,6 +161,9 @@ class _Search:
         if "split" in self.names and len(self.knowledge.domain.free) <= FEW_INPUTS:
             for k in everything:
                 self._bound(k)
+                if "identities" in self.names:
+                    wanted = self._open((k,)) if network.layers[k].relu else ()
+                    self._try(Identities(self.options.seed), wanted)
             part = self.budget.at_most(SPLIT_SHARE * self.budget.remaining())
             open_layers = self._open(network.relu_layers)
             self._try(InputSplitting(self.options.seed), open_layers, part)
