@@ -57,7 +57,7 @@ class Ascent:
             phase, extra, more = dual.phases[k], dual.multipliers[k], self.multipliers[k]
             if phase is None or extra is None or more is None:
                 continue
-            scale = np.abs(a).mean(axis=1, keepdims=True)
+            scale = np.abs(a).sum(axis=1, keepdims=True) / max(1, a.shape[1])
             move = rate * scale * self._direction(more, np.where(phase != 0, z[k], 0.0))
             moved = extra + move
             multipliers[k] = np.where(

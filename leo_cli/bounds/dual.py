@@ -38,6 +38,17 @@ class Dual:
             tuple(None if a is None else a[rows] for a in self.multipliers),
         )
 
+    def assume(self, row: int, k: int, unit: int, phase: int, a: float) -> None:
+        """Assume a phase of a unit (in place), with the multiplier with which the bound is no worse
+        than without: a is the coefficient of h there. Where a > 0, h was replaced by alpha z; now
+        it is z or 0, and the multiplier makes up for the rest."""
+        phases, alphas, multipliers = self.phases[k], self.alphas[k], self.multipliers[k]
+        if phases is None or alphas is None or multipliers is None:
+            raise ValueError(f"no room for phases in layer {k}")
+        phases[row, unit] = phase
+        share = alphas[row, unit] - (1.0 if phase > 0 else 0.0)
+        multipliers[row, unit] = max(a, 0.0) * share
+
     def put(self, rows: Bools | Ints, other: Dual) -> None:
         """Overwrite slopes and multipliers of some rows."""
         for mine, theirs in zip(self.alphas, other.alphas, strict=True):

@@ -30,7 +30,7 @@ RATE, DECAY = 0.2, 0.95  # step size of slopes, and its factor a step
 
 @dataclass(frozen=True)
 class Optimised:
-    """bound: (m,) proved. dual: what gave it. form, coefficients, minimisers: of that bound (see
+    """bound: (m,) proved. dual: what gave it. coefficients, minimisers: of that bound (see
     Backward).
     """
 
@@ -38,11 +38,15 @@ class Optimised:
     dual: Dual
     minimisers: Floats
     gaps: tuple[Floats | None, ...]
+    coefficients: tuple[Floats, ...]
 
     def take(self, rows: Bools | Ints) -> Optimised:
         """A copy of some rows."""
         gaps = tuple(None if gap is None else gap[rows] for gap in self.gaps)
-        return Optimised(self.bound[rows], self.dual.take(rows), self.minimisers[rows], gaps)
+        coefficients = tuple(a[rows] for a in self.coefficients)
+        return Optimised(
+            self.bound[rows], self.dual.take(rows), self.minimisers[rows], gaps, coefficients
+        )
 
 
 def join_optimised(parts: Sequence[Optimised]) -> Optimised:
@@ -52,6 +56,7 @@ def join_optimised(parts: Sequence[Optimised]) -> Optimised:
         join([part.dual for part in parts]),
         np.concatenate([part.minimisers for part in parts]),
         tuple(stack(gap) for gap in zip(*(part.gaps for part in parts), strict=True)),
+        tuple(np.concatenate(a) for a in zip(*(part.coefficients for part in parts), strict=True)),
     )
 
 
@@ -70,6 +75,7 @@ def optimise(
     free = [_free(problem, start, k) for k in range(problem.target)]
     z = forward_relaxed(problem, x, current.coefficients, chosen)
     gaps = [_gap(z[k], current.coefficients[k], chosen[k], free[k]) for k in range(problem.target)]
+    coefficients = tuple(a.copy() for a in current.coefficients)
     position = np.arange(len(objective))
     dual, ascent = start.take(position), Ascent(start)
     for step in range(steps):
@@ -92,11 +98,13 @@ def optimise(
         best[rows], best_x[rows] = current.bound[better], x[better]
         best_dual.put(rows, dual.take(better))
         for k in range(problem.target):
+            if coefficients[k].size:
+                coefficients[k][rows] = current.coefficients[k][better]
             gap = _gap(z[k], current.coefficients[k], chosen[k], free[k])
             known = gaps[k]
             if gap is not None and known is not None:
                 known[rows] = gap[better]
-    return Optimised(best, best_dual, best_x, tuple(gaps))
+    return Optimised(best, best_dual, best_x, tuple(gaps), coefficients)
 
 
 def optimise_blocks(
