@@ -246,7 +246,7 @@ class _Search:
             return
         best, where = self._least_gaps(batch, bound, rows), np.full((len(rows), 2), -1)
         for k, gap in enumerate(result.gaps):
-            if gap is None or gap.shape[1] == 0:
+            if gap is None or result.coefficients[k].shape[1] == 0:
                 continue
             unit = gap[rows].argmax(axis=1)
             size = gap[rows, unit]
