@@ -14,9 +14,11 @@ import numpy as np
 
 from leo_cli import __version__
 from leo_cli.errors import InternalFault
+from leo_cli.network import Dense, Network
 from leo_cli.onnx_io import Model, Rendered, add_guard, read_model, render
 from leo_cli.problem import Analysis, Problem
 from leo_cli.rewrite import RewriteOptions, Shrunk, shrink
+from leo_cli.rewrite.surgery import dense
 from leo_cli.stability.budget import Budget
 from leo_cli.verify import ProvedBounds, Verification, VerifyOptions, verify_models
 from leo_cli.verify.guard import check_guard
@@ -49,7 +51,41 @@ def make_candidate(
     with problem.watch.stage("rewrite"):
         network, domain = problem.model.network, problem.domain
         left = _for_rewriting(budget or Budget())
-        return _candidate(problem, shrink(network, analysis.stability, domain, options, left))
+
+        def rewritten(options: RewriteOptions) -> Candidate:
+            shrunk = shrink(network, analysis.stability, domain, options, left)
+            return _candidate(problem, shrunk)
+
+        found = rewritten(options)
+        twice = _sharing(network)
+        if twice and _size(found.model) > problem.model.size:
+            found = rewritten(replace(options, skip_layers=(*options.skip_layers, *twice)))
+        return found
+
+
+def _sharing(network: Network) -> tuple[str, ...]:
+    """Layers that have a matrix in common, which a file may store once, and what they read.
+
+    Rewriting one of them makes two matrices of one.
+    """
+    matrices = [
+        (k, term)
+        for k, layer in enumerate(network.layers)
+        for term in layer.terms
+        if isinstance(term.map, Dense)
+    ]
+    found: set[int] = set()
+    for i, (k, term) in enumerate(matrices):
+        for other, same in matrices[:i]:
+            if np.array_equal(dense(term.map), dense(same.map)):
+                found |= {k, other, term.source - 1, same.source - 1}
+    return tuple(network.layers[k].name for k in sorted(found) if k >= 0)
+
+
+def _size(model: Model) -> int:
+    """Bytes of a model, without what leo writes about it."""
+    entries = [e for e in model.proto.metadata_props if e.key.startswith("leo.")]
+    return model.size - sum(int(entry.ByteSize()) + 2 for entry in entries)
 
 
 def _for_rewriting(budget: Budget) -> Budget:

@@ -1,8 +1,11 @@
-"""How long rewriting may take within a run."""
+"""How long rewriting may take within a run, and what a file may store once."""
 
 from threading import Event
 
-from leo_cli.candidate import GRACE, _for_rewriting
+import numpy as np
+
+from leo_cli.candidate import GRACE, _for_rewriting, _sharing
+from leo_cli.network import Dense, Layer, Network, Scaled, Term
 from leo_cli.stability.budget import Budget
 
 
@@ -27,3 +30,15 @@ def test_an_interrupt_of_the_search_leaves_rewriting_its_time() -> None:
     stop = Event()
     stop.set()
     assert _for_rewriting(at(100.0, 1000.0, stop)).remaining() == GRACE
+
+
+def test_layers_that_share_a_matrix_and_what_they_read() -> None:
+    shared, other = Dense(np.eye(2)), Dense(np.ones((2, 2)))
+    swap = Scaled(np.array([1, 0]), np.ones(2), 2)
+    maps = [other, shared, swap, Dense(np.eye(2)), Dense(2 * np.eye(2))]
+    layers = [
+        Layer(f"layer{k}", (Term(k, linear),), np.zeros(2), relu=True)
+        for k, linear in enumerate(maps)
+    ]
+    assert _sharing(Network(2, tuple(layers), (5,))) == ("layer0", "layer1", "layer2", "layer3")
+    assert _sharing(Network(2, tuple(layers[:3]), (3,))) == ()

@@ -37,12 +37,13 @@ class Names:
 class Sheet:
     """The operators and constants written so far. at: where in the original's order of operators
     the next one belongs (only for the look of the file; the order is made topological in the
-    end)."""
+    end). named: whether new operators get names."""
 
-    def __init__(self, tensors: Names, operators: Names, opset: int) -> None:
+    def __init__(self, tensors: Names, operators: Names, opset: int, named: bool = True) -> None:
         self.tensors = tensors
         self.operators = operators
         self.opset = opset
+        self.named = named
         self.at = 0
         self.nodes: list[tuple[int, onnx.NodeProto]] = []
         self.initializers: list[onnx.TensorProto] = []
@@ -74,7 +75,7 @@ class Sheet:
         """Append an operator that makes `output`; name and notes are those of `like`, the operator
         of the original that it replaces. Returns `output`."""
         node = helper.make_node(op_type, list(inputs), [output], **attributes)
-        wanted = f"{output}/{op_type}" if like is None else like.name
+        wanted = like.name if like is not None else f"{output}/{op_type}" if self.named else ""
         if like is not None:
             node.doc_string = like.doc_string
             node.metadata_props.extend(like.metadata_props)

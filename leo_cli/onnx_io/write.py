@@ -57,7 +57,8 @@ def render(model: Model, network: Network, metadata: Mapping[str, str]) -> Rende
     alive = set(plan.tensors) | constants | {o for node in kept for o in node.output}
     names = Names(alive | set(plan.in_place))
     operators = Names(node.name for node in kept)
-    sheet = Sheet(names, operators, opsets(model.proto)[""])
+    named = any(node.name for node in graph.node)
+    sheet = Sheet(names, operators, opsets(model.proto)[""], named)
     Layers(model, network, plan, sheet).write()
     proto = _assembled(model, network, plan, sheet, constants, metadata)
     try:

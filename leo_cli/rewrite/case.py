@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from leo_cli.arrays import Floats, Ints
-from leo_cli.bounds.interval import layer_interval
-from leo_cli.network import Dense, Layer, Network, Term
+from leo_cli.network import Network
 from leo_cli.rewrite.deviation import sensitivity
+from leo_cli.rewrite.forms import form_range
 from leo_cli.rewrite.subject import Subject, indices
 from leo_cli.rewrite.surgery import concatenated, dense
 
@@ -145,9 +145,5 @@ def by_source(subject: Subject, case: Case, matrix: Floats) -> dict[int, Floats]
 
 def center_of(subject: Subject, maps: dict[int, Floats], count: int) -> Floats:
     """The middle of the range of each row over the domain."""
-    terms = tuple(Term(source, Dense(matrix)) for source, matrix in maps.items())
-    nodes = 1 + max(maps, default=0)
-    low, high = layer_interval(
-        Layer("", terms, np.zeros(count), relu=False), subject.domain, subject.boxes(nodes)
-    )
+    low, high = form_range(subject, maps, np.zeros(count))
     return 0.5 * (low + high)

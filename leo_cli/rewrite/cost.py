@@ -48,6 +48,15 @@ class Cost:
         rest = [by_name[name] for name in MEASURES]
         return (float(by_name[self.minimize]), *map(float, rest))
 
+    def priced(self, network: Network, before: Network) -> tuple[float, ...]:
+        """The same with the price of the operators that are added to those of `before`: what
+        several results are compared by."""
+        cost = self.of(network)
+        more = max(operators(network) - operators(before), 0)
+        if self.minimize in ("connections", "parameters"):
+            return (cost[0] + PRICE * more, *cost)
+        return cost
+
     def cheaper(self, candidate: Network, current: Network, neutral: bool = False) -> bool:
         """Whether the candidate costs less, without more connections, and pays for its operators.
 

@@ -14,9 +14,9 @@ unstable row of J becomes its hull with 0. The verified bounds of z, widened by 
 were found on the way, decide which case holds: nothing is assumed of the rewritten network.
 At each layer
     |J eps| <= max |C E h + C e| + |C| radius + R max |E h + e + r|
-where the first term combines signed coefficients before its maximum over D (or over proved boxes
-of h) is taken. These are Clarke's generalized Jacobians in interval enclosures; compare Neumaier,
-Interval Methods for Systems of Equations (1990), section 3.
+where the first term combines signed coefficients before its maximum over D is bounded
+(rewrite/forms.py). These are Clarke's generalized Jacobians in interval enclosures; compare
+Neumaier, Interval Methods for Systems of Equations (1990), section 3.
 
 All sums are rounded outward: the error of a computed C goes into R, that of C E into the bound.
 """
@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from leo_cli.arrays import Bools, Floats
-from leo_cli.bounds.interval import layer_interval
-from leo_cli.network import Dense, Layer, Term
+from leo_cli.network import Layer, Term
+from leo_cli.rewrite.forms import form_range
 from leo_cli.rewrite.subject import Subject
 from leo_cli.rounding import SMALLEST, gamma
 
@@ -226,12 +226,7 @@ def _range(
         error = _range_error(subject, change, rows)
         maps = {node: rows @ matrix for node, matrix in change.maps.items()}
         offset = rows @ change.offset
-    terms = tuple(Term(node, Dense(matrix)) for node, matrix in maps.items())
-    low, high = layer_interval(
-        Layer("", terms, offset, relu=False),
-        subject.domain,
-        subject.boxes(1 + max(maps, default=0)),
-    )
+    low, high = form_range(subject, maps, offset)
     return _outward(low, high, error)
 
 

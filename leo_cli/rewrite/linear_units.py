@@ -6,8 +6,10 @@ slack, as a stored number, so that q + c > 0 on D for the weights as stored and 
 ranges of what it reads. The slack, 2**-10 of the range of q, keeps small changes in front of the
 layer from undoing it.
 
-Where the rounding of the readers' biases is felt too much, a unit that is constantly 1 (row 0, bias
-1) carries the rest b - fl(b) as its column: biases of twice the precision, for the price of a unit.
+The shift may be larger than it has to be: of the stored numbers above it those are taken with which
+the readers' biases, that take P c back, happen to be nearly stored numbers. Where their rounding is
+felt too much still, a unit that is constantly 1 (row 0, bias 1) carries the rest b - fl(b) as its
+column: biases of twice the precision, for the price of a unit.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 from leo_cli.arrays import Floats, Ints
 from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.rewrite.absorb import residual_of
-from leo_cli.rewrite.arithmetic import product, stored
+from leo_cli.rewrite.arithmetic import product, stored, ulp
 from leo_cli.rewrite.bounds_after import layer_bounds, widened
 from leo_cli.rewrite.case import Case, by_source, center_of, selections
 from leo_cli.rewrite.deviation import Perturbation, effect
@@ -33,6 +35,8 @@ from leo_cli.rewrite.surgery import (
 )
 
 SLACK = 2.0**-10
+_FELT = 1 / 16  # of the allowance: what is worth a search for better shifts
+_TUNED, _STEPS = 16, 64  # shifts that are tuned, and the larger numbers that are tried for each
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,13 @@ def _units(subject: Subject, case: Case, plan: Plan, center: Floats) -> _Units:
     fresh = _layer_of(layer, plan.new_rows, np.zeros(len(plan.new_rows)))
     low, high = layer_bounds(subject, fresh)
     shift = np.zeros(len(low))
+    wanted = case.reader_bias + case.columns @ case.bias - center
+    wanted = wanted - plan.kept_factor @ case.bias[plan.kept]
     if layer.relu:
         shift = lifted(shift, low, high, dtype)
-    wanted = case.reader_bias + case.columns @ case.bias - center
-    wanted = wanted - plan.kept_factor @ case.bias[plan.kept] - plan.new_factor @ shift
+        if not plan.constant:
+            shift = _tuned(case, shift, plan.new_factor, wanted, dtype)
+    wanted = wanted - plan.new_factor @ shift
     bias = stored(wanted, dtype)
     moves = shift != 0
     low = np.where(moves, np.nextafter(low + shift, -np.inf), low)
@@ -130,6 +137,26 @@ def lifted(bias: Floats, low: Floats, high: Floats, dtype: str) -> Floats:
     typed = found.astype(dtype)
     above = np.nextafter(typed, np.asarray(np.inf, dtype)).astype(np.float64)
     return np.where(found < wanted, above, found)
+
+
+def _tuned(case: Case, shift: Floats, factor: Floats, wanted: Floats, dtype: str) -> Floats:
+    """Shifts a few stored numbers larger, so that wanted - factor shift is nearly stored, where its
+    rounding would be felt: coordinate descent on what the outputs feel of it."""
+    chosen = shift.copy()
+    rest = wanted - factor @ chosen
+    felt = np.abs(stored(rest, dtype) - rest)
+    if not np.isfinite(felt).all() or (case.felt @ felt).max(initial=0.0) < _FELT:
+        return shift
+    step = ulp(shift, dtype)
+    for unit in [*range(min(len(shift), _TUNED))] * 2:
+        more = step[unit] * np.arange(_STEPS)
+        tried = rest[:, None] - factor[:, unit, None] * more
+        score = (case.felt @ np.abs(stored(tried, dtype) - tried)).max(axis=0, initial=0.0)
+        best = int(np.argmin(score))
+        chosen[unit] += more[best]
+        rest = tried[:, best]
+    chosen = stored(chosen, dtype)  # beyond a power of two the numbers lie further apart
+    return np.where(chosen >= shift, chosen, shift)
 
 
 def _layer_of(layer: Layer, rows: Floats, bias: Floats) -> Layer:

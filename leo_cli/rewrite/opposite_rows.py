@@ -82,12 +82,13 @@ def _merged(subject: Subject, k: int) -> Rewrite | None:
         names = [layer.name for layer in subject.network.layers]
     if name not in names:
         return clean if isinstance(clean, Rewrite) else None
-    position = names.index(name)
+    position, whole = names.index(name), subject.network
     best = clean if isinstance(clean, Rewrite) else None
     for step in (product_rank, fold_stable, bypass):
         answer = step(subject, position)
         if isinstance(answer, Rewrite) and (
-            best is None or subject.cost.of(answer.network) < subject.cost.of(best.network)
+            best is None
+            or subject.cost.priced(answer.network, whole) < subject.cost.priced(best.network, whole)
         ):
             best = answer
     return best

@@ -54,7 +54,7 @@ def best_of(subject: Subject, rewrites: Sequence[LayerRewrite], k: int) -> list[
 
 
 def _order(subject: Subject, step: Rewrite) -> tuple[tuple[float, ...], float]:
-    return subject.cost.of(step.network), share_of(subject, step.deviation)
+    return subject.cost.priced(step.network, subject.network), share_of(subject, step.deviation)
 
 
 def checked(subject: Subject, answer: Answer) -> Answer:
@@ -97,7 +97,7 @@ def offers(subject: Subject, spender: Spender) -> tuple[list[Offer], list[Refusa
     refusals: list[Refusal] = []
     if k is None:
         return found, refusals
-    before = subject.cost.of(subject.network)
+    before = subject.cost.priced(subject.network, subject.network)
     for fraction in FRACTIONS:
         answers = best_of(part(subject, fraction), spender.rewrites, k)
         if fraction == 1.0:
@@ -105,7 +105,7 @@ def offers(subject: Subject, spender: Spender) -> tuple[list[Offer], list[Refusa
         first = answers[0]
         if isinstance(first, Refusal):
             break  # less will not do either
-        after = subject.cost.of(first.network)
+        after = subject.cost.priced(first.network, subject.network)
         # ties in the first measure are settled by the others, with little weight
         saved = sum((b - a) * 1e-4**i for i, (b, a) in enumerate(zip(before, after, strict=True)))
         found.append(Offer(first.deviation, saved))

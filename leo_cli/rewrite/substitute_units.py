@@ -31,6 +31,7 @@ from leo_cli.rewrite.bounds_after import widened
 from leo_cli.rewrite.case import center_of, selections
 from leo_cli.rewrite.columns import with_columns
 from leo_cli.rewrite.deviation import Perturbation, effect, sensitivity
+from leo_cli.rewrite.forms import chord
 from leo_cli.rewrite.subject import Answer, Refusal, Rewrite, Subject
 from leo_cli.rewrite.surgery import (
     concatenated,
@@ -116,7 +117,7 @@ def _layer_of(subject: Subject, k: int) -> _Layer:
     boxes = [subject.box(term.source) for term in layer.terms]
     low = np.concatenate([np.zeros(0), *(box[0] for box in boxes)])
     high = np.concatenate([np.zeros(0), *(box[1] for box in boxes)])
-    slope, gap = _chord(subject.lower[k], subject.upper[k], layer.relu)
+    slope, gap = chord(subject.lower[k], subject.upper[k], layer.relu)
     readers = network.consumers(k + 1)
     felt = sensitivity(subject, selections(network, readers))
     allowed = np.where(subject.allowance > 0, subject.allowance, np.inf)
@@ -131,19 +132,6 @@ def _layer_of(subject: Subject, k: int) -> _Layer:
         np.concatenate([network.layers[c].bias for c in readers]),
         (felt / allowed[:, None]).max(axis=0, initial=0.0),
     )
-
-
-def _chord(low: Floats, high: Floats, relu: bool) -> tuple[Floats, Floats]:
-    """(slope, gap): max(z, 0) - slope z is in [0, 2 gap] for all z in [low, high]; the identity
-    where there is no ReLU."""
-    if not relu:
-        return np.ones(len(low)), np.zeros(len(low))
-    width = high - low
-    slope = np.divide(high, width, out=np.zeros(len(low)), where=width > 0)
-    slope = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, np.clip(slope, 0.0, 1.0)))
-    # the exact maximum is at an end; a factor for the rounding of its two operations
-    top = np.maximum(-slope * np.minimum(low, 0.0), (1.0 - slope) * np.maximum(high, 0.0))
-    return slope, np.where(top > 0, 0.5 * top * (1 + 8 * UNIT_ROUNDOFF) + SMALLEST, 0.0)
 
 
 def _new_columns(fit: _Layer, unit: int, dtype: str) -> Floats:

@@ -123,8 +123,8 @@ def other_columns(original: Callable[..., Any], network: Network, k: int, new: F
 
 
 MUTATIONS = {
-    "units without a kink": ("_chord", no_gap),
-    "unstable for active": ("_chord", all_active),
+    "units without a kink": ("chord", no_gap),
+    "unstable for active": ("chord", all_active),
     "certificate of nothing": ("effect", nothing),
     "other columns than certified": ("with_columns", other_columns),
 }
