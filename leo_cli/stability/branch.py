@@ -19,21 +19,19 @@ import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.dual import initial
-from leo_cli.bounds.linear import Relaxed, relaxed
-from leo_cli.bounds.program import is_small, solve_nodes
-from leo_cli.bounds.slopes import Optimised, join_optimised, optimise, optimise_blocks
+from leo_cli.bounds.linear import Relaxed, Signed, relaxed
+from leo_cli.bounds.slopes import Optimised
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import PhaseLeaf, PhaseSplitEvidence
-from leo_cli.stability.exact_nodes import ExactNodes
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
+from leo_cli.stability.node_bounds import NodeBounds
 from leo_cli.stability.nodes import Nodes, Question, fresh, join_nodes
 from leo_cli.stability.replay import replay
 from leo_cli.stability.witness import climb
 
 BATCH = 512  # nodes bounded together
-ROOT_STEPS, NODE_STEPS = 20, 5  # of slope optimisation
 TIE = 1e-2  # of what counts as near a tie: gaps that are the inaccuracy of a linear program
-CLIMB_STEPS = 8  # from the worst minimiser of a question, at each batch
+CLIMB_STEPS = 8  # from the worst minimiser of a question
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class _Search:
             for unit in np.flatnonzero(units)
         ]
         count = len(self.questions)
-        self.small, self.ties = is_small(self.problem), ExactNodes(self.problem)
+        self.bounds, self.batches = NodeBounds(self.problem, budget.jobs), 0
         self.nodes: list[Nodes] = []
         if count:
             dual = initial(self.problem, count, phased=True)
@@ -81,8 +79,9 @@ class _Search:
         if batch is None:
             return
         started = time.perf_counter()
-        result = self._bounded(batch)
-        self._settle_ties(batch, result)
+        self.batches += 1
+        root = bool(np.isinf(batch.bound).any())
+        result = self.bounds.of(self._signed(batch), batch.dual, root)
         bound = np.maximum(result.bound, batch.bound)
         points = self._witnesses(self._candidates(batch, result.minimisers, bound))
         if len(points):
@@ -93,40 +92,6 @@ class _Search:
         rest = np.flatnonzero(~proved & self._asked(batch.question))
         yield from self._branch(batch, result, bound, rest)
         self._charge(batch, time.perf_counter() - started)
-
-    def _bounded(self, batch: Nodes) -> Optimised:
-        """Bounds of a batch: by gradient steps, or below the root by linear programs.
-
-        Gradient steps are a hundred times faster, and as good where there are many inputs. Where
-        there are few, phases often exclude each other, which only good multipliers show."""
-        root = np.isinf(batch.bound)
-        hard = ~root & self.small
-        rows, steps = self._objective(batch), ROOT_STEPS if root.any() else NODE_STEPS
-        if not hard.any():
-            return optimise_blocks(self.problem, rows, batch.dual, steps, self.budget.jobs)
-        solved = solve_nodes(self.problem, rows[hard], batch.dual.take(hard), self.budget.jobs)
-        final = optimise(self.problem, rows[hard], solved.dual, 0)
-        exact = Optimised(final.bound, solved.dual, solved.points, solved.gaps, final.coefficients)
-        if hard.all():
-            return exact
-        easy = batch.dual.take(~hard)
-        others = optimise_blocks(self.problem, rows[~hard], easy, steps, self.budget.jobs)
-        order = np.argsort(np.concatenate([np.flatnonzero(hard), np.flatnonzero(~hard)]))
-        return join_optimised([exact, others]).take(order)
-
-    def _settle_ties(self, batch: Nodes, result: Optimised) -> None:
-        """Take exact bounds for those that rounding alone may keep from 0 (in place)."""
-        if not self.ties.possible:
-            return
-        for row, bound in enumerate(result.bound.tolist()):
-            question = self.questions[int(batch.question[row])]
-            if self.ties.near_tie(question.unit, bound):
-                at = np.array([row])
-                sign = -1.0 if question.above else 1.0
-                found = self.ties.settle(question.unit, sign, result.dual.take(at))
-                if found is not None:
-                    result.bound[row] = found[0]
-                    result.dual.put(at, found[1])
 
     def _charge(self, batch: Nodes, seconds: float) -> None:
         """Book the time of a batch on its questions; give up those that have had theirs."""
@@ -160,34 +125,38 @@ class _Search:
         )
         return asked[questions]
 
-    def _objective(self, batch: Nodes) -> Floats:
-        rows = np.zeros((len(batch), self.problem.network.layers[-1].width))
-        asked = [self.questions[i] for i in batch.question]
-        units = [q.unit for q in asked]
-        rows[np.arange(len(batch)), units] = [-1.0 if q.above else 1.0 for q in asked]
-        return rows
+    def _signed(self, batch: Nodes) -> Signed:
+        """What to bound from below: z, or -z to show z <= 0."""
+        asked = [self.questions[i] for i in batch.question.tolist()]
+        sign = np.array([-1.0 if q.above else 1.0 for q in asked])
+        return Signed(np.array([q.unit for q in asked], dtype=np.int64), sign)
 
     def _candidates(self, batch: Nodes, minimisers: Floats, bound: Floats) -> Floats:
-        """The minimisers of nodes that are not proved, and for each question what a short climb
-        from the worst of them finds.
+        """Points that may answer a question: minimisers of nodes that are not proved, if they do in
+        floats; at batches 1, 2, 4, 8, ... all of them, for other questions, and for each question
+        what a short climb from the worst of them finds.
         """
         failed = np.flatnonzero(bound < 0)
         if len(failed) == 0:
             return minimisers[:0]
-        order = failed[np.lexsort((bound[failed], batch.question[failed]))]
-        first = np.unique(batch.question[order], return_index=True)[1]
+        points = self.knowledge.domain.project(minimisers[failed])
+        asked = self._signed(batch.take(failed))
+        if self.batches & (self.batches - 1):
+            z = self.problem.network.pre_activations(points)[-1]
+            return points[asked.sign * z[np.arange(len(failed)), asked.unit] < 0]
+        order = np.lexsort((bound[failed], batch.question[failed]))
+        first = np.unique(batch.question[failed][order], return_index=True)[1]
         worst = order[first]
-        asked = [self.questions[i] for i in batch.question[worst]]
         climbed = climb(
             self.problem.network,
             self.knowledge.domain,
-            np.array([q.unit for q in asked]),
-            np.array([1.0 if q.above else -1.0 for q in asked]),
-            self.knowledge.domain.project(minimisers[worst]),
+            asked.unit[worst],
+            -asked.sign[worst],
+            points[worst],
             self.budget,
             CLIMB_STEPS,
         )
-        return np.vstack([minimisers[failed], climbed])
+        return np.vstack([points, climbed])
 
     def _witnesses(self, minimisers: Floats) -> Floats:
         """Replay the minimisers; keep and return the points that showed something new."""
@@ -244,7 +213,9 @@ class _Search:
         """Split each node at the unit whose relaxation costs most at the minimiser."""
         if len(rows) == 0:
             return
-        best, where = self._least_gaps(batch, bound, rows), np.full((len(rows), 2), -1)
+        units = self._signed(batch.take(rows)).unit
+        best = TIE * self.bounds.near_ties(units, bound[rows])
+        where = np.full((len(rows), 2), -1)
         for k, gap in enumerate(result.gaps):
             if gap is None or result.coefficients[k].shape[1] == 0:
                 continue
@@ -271,27 +242,15 @@ class _Search:
         for row in rows.tolist():
             self.questions[int(batch.question[row])].open_nodes += 1
 
-    def _least_gaps(self, batch: Nodes, bound: Floats, rows: Ints) -> Floats:
-        """(rows,) what a relaxation must cost to be branched on: more than nothing, and in a node
-        that is nearly a tie more than a linear program's accuracy."""
-        least = np.zeros(len(rows))
-        if self.small:
-            units = [self.questions[i].unit for i in batch.question[rows]]
-            near = self.ties.near[units]
-            least[bound[rows] >= -near] = TIE * near[bound[rows] >= -near]
-        return least
-
     def _finish_leaves(self, batch: Nodes, result: Optimised, rows: Ints) -> Iterator[Findings]:
-        """Nodes that cannot be branched are linear programs: find their multipliers or a witness.
+        """Nodes that cannot be branched: find their multipliers or a witness.
 
         A question of which neither is good enough is given up (a tie)."""
         for row in rows.tolist():
-            node = batch.take(np.array([row]))
-            objective = self._objective(node)
-            solved = solve_nodes(self.problem, objective, result.dual.take(np.array([row])))
-            final = optimise(self.problem, objective, solved.dual, 0)
-            self._settle_ties(node, final)
-            points = self._witnesses(np.vstack([solved.points, final.minimisers]))
+            at = np.array([row])
+            node = batch.take(at)
+            final, points = self.bounds.leaf(self._signed(node), result.dual.take(at))
+            points = self._witnesses(points)
             if len(points):
                 yield Findings(points=points)
             if final.bound[0] >= 0:
