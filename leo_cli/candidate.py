@@ -84,8 +84,24 @@ def _sharing(network: Network) -> tuple[str, ...]:
 
 def _size(model: Model) -> int:
     """Bytes of a model, without what leo writes about it."""
+    return model.size - _told(model)
+
+
+def _told(model: Model) -> int:
+    """Bytes that leo's metadata take in a file: each entry, a tag, and a length of one byte."""
     entries = [e for e in model.proto.metadata_props if e.key.startswith("leo.")]
-    return model.size - sum(int(entry.ByteSize()) + 2 for entry in entries)
+    return sum(int(entry.ByteSize()) + 2 for entry in entries)
+
+
+def growth(source: Model, output: Model) -> tuple[str, ...]:
+    """A note where a file has become larger, as tiny ones do by what is told about them."""
+    more, told = output.size - source.size, _told(output) - _told(source)
+    if more <= 0:
+        return ()
+    note = f"the file is {more} bytes larger: it tells its source, domain and version in {told}"
+    if more > told:
+        note += f", and new operators take {more - told} more than what went"
+    return (note,)
 
 
 def _for_rewriting(budget: Budget) -> Budget:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from leo_cli.candidate import (
     Candidate,
     back_off,
+    growth,
     guard_candidate,
     make_candidate,
     verify_candidate,
@@ -141,6 +142,7 @@ def compress(
     else:
         candidate, found, notes = _smaller(analysis, options, options.rewrite, budget)
     output = candidate
+    notes = (*notes, *growth(problem.model, candidate.model))
     if options.guard != "none":
         output, fault = guard_candidate(problem, candidate, options.guard, options.verify)
         if fault and found.passed:

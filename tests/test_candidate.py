@@ -1,12 +1,16 @@
 """How long rewriting may take within a run, and what a file may store once."""
 
+from pathlib import Path
 from threading import Event
 
 import numpy as np
 
-from leo_cli.candidate import GRACE, _for_rewriting, _sharing
+from leo_cli.candidate import GRACE, _for_rewriting, _sharing, growth
 from leo_cli.network import Dense, Layer, Network, Scaled, Term
+from leo_cli.pipeline import CompressOptions, compress, load
 from leo_cli.stability.budget import Budget
+
+SAMPLES = Path(__file__).resolve().parents[1] / "sample_models"
 
 
 def at(now: float, deadline: float = float("inf"), stop: Event | None = None) -> Budget:
@@ -42,3 +46,15 @@ def test_layers_that_share_a_matrix_and_what_they_read() -> None:
     ]
     assert _sharing(Network(2, tuple(layers), (5,))) == ("layer0", "layer1", "layer2", "layer3")
     assert _sharing(Network(2, tuple(layers[:3]), (3,))) == ()
+
+
+def test_a_tiny_model_grows_by_what_is_told_about_it_and_the_report_says_so() -> None:
+    problem = load(SAMPLES / "thermostat.onnx", SAMPLES / "thermostat.bounds.json")
+    result = compress(problem, CompressOptions(), Budget())
+    entries = [e for e in result.output.model.proto.metadata_props if e.key.startswith("leo.")]
+    told = sum(len(entry.key) + len(entry.value) for entry in entries)
+    more = result.output.model.size - problem.model.size
+    assert 0 < more < told + 8 * len(entries)
+    (note,) = result.notes
+    assert f"{more} bytes larger" in note
+    assert growth(problem.model, problem.model) == ()

@@ -5,12 +5,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from leo_cli.arrays import Floats
+from leo_cli.candidate import make_candidate
 from leo_cli.domain import read_domain
 from leo_cli.network import Network
-from leo_cli.onnx_io import read_model
+from leo_cli.onnx_io import Model, read_model
+from leo_cli.pipeline import analyze, load
 from leo_cli.rewrite import RewriteOptions, Shrunk, parse_tolerance, shrink
 from leo_cli.stability import Budget, ClassifyOptions, classify
 
@@ -58,3 +61,43 @@ def test_connections_removed_and_classes_kept(name: str, shared: Path) -> None:
         assert np.array_equal(after.argmax(axis=1), before.argmax(axis=1))
         if text == "0":
             assert np.allclose(after, before, rtol=0, atol=1e-11)
+
+
+ALL = (
+    *TARGETS,
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            "50x50_l1_0.0002",
+            "100x100_l1_0.0001",
+            "5x100_l1_0.0001",
+            "400x400_l1_0.0001",
+        )
+    ),
+)
+
+
+def native(model: Model, pixels: Floats) -> Floats:
+    """(70000, 10) what onnxruntime computes, at its default settings, in float32."""
+    session = onnxruntime.InferenceSession(model.source, providers=["CPUExecutionProvider"])
+    (name,) = (spec.name for spec in model.inputs)
+    blocks = np.array_split(pixels.astype(np.float32), 70)
+    return np.concatenate([session.run(None, {name: block})[0] for block in blocks])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_onnxruntime_gives_all_images_the_same_class(name: str, shared: Path) -> None:
+    path = shared / "models" / "mnist_l1" / f"mnist_{name}.onnx"
+    problem = load(path, path.with_suffix(".bounds.json"))
+    analysis = analyze(problem, ClassifyOptions(), Budget(time.monotonic() + 60))
+    pixels = images(shared)
+    before = native(problem.model, pixels)
+    assert before.shape == (70_000, 10)
+    for text in TOLERANCES[1:]:
+        options = RewriteOptions(tolerance=parse_tolerance(text))
+        candidate = make_candidate(analysis, options)
+        after = native(candidate.model, pixels)
+        assert np.array_equal(after.argmax(axis=1), before.argmax(axis=1)), text
+        # twice what float32 loses in either, seen at these points, on top of the deviation
+        gap = np.abs(after.astype(np.float64) - before).max(axis=0)
+        assert (gap <= candidate.shrunk.deviation + 1e-4).all(), text
