@@ -45,7 +45,7 @@ class Branching:
     ) -> Iterator[Findings]:
         for k in layers:
             search = _Search(knowledge, k, budget)
-            while search.nodes and not budget.expired():
+            while (search.nodes or search.waiting) and not budget.expired():
                 yield from search.advance()
             knowledge = search.knowledge
 
@@ -69,6 +69,7 @@ class _Search:
         count = len(self.questions)
         self.bounds, self.batches = NodeBounds(self.problem, budget.jobs), 0
         self.nodes: list[Nodes] = []
+        self.waiting: list[Nodes] = []  # of questions that are not begun, the easiest last
         if count:
             dual = initial(self.problem, count, phased=True)
             self.nodes = [fresh(dual, count)]
@@ -90,7 +91,7 @@ class _Search:
         for row in np.flatnonzero(proved).tolist():
             yield from self._settle(batch, result, row)
         rest = np.flatnonzero(~proved & self._asked(batch.question))
-        yield from self._branch(batch, result, bound, rest)
+        yield from self._branch(batch, result, bound, rest, root)
         self._charge(batch, time.perf_counter() - started)
 
     def _charge(self, batch: Nodes, seconds: float) -> None:
@@ -101,10 +102,11 @@ class _Search:
             question.stuck |= question.seconds > self.budget.unit_seconds
 
     def _next_batch(self) -> Nodes | None:
-        """The most recent nodes of questions that are still asked."""
+        """The most recent nodes of questions that are still asked; where these are few, those of
+        the easiest question that waits: what is begun is finished first."""
         parts, total = [], 0
-        while self.nodes and total < BATCH:
-            part = self.nodes.pop()
+        while (self.nodes or self.waiting) and total < BATCH:
+            part = (self.nodes or self.waiting).pop()
             part = part.take(np.flatnonzero(self._asked(part.question)))
             if len(part) > BATCH - total:
                 room = BATCH - total
@@ -208,9 +210,11 @@ class _Search:
         )
 
     def _branch(
-        self, batch: Nodes, result: Optimised, bound: Floats, rows: Ints
+        self, batch: Nodes, result: Optimised, bound: Floats, rows: Ints, root: bool
     ) -> Iterator[Findings]:
-        """Split each node at the unit whose relaxation costs most at the minimiser."""
+        """Split each node at the unit whose relaxation costs most at the minimiser.
+
+        Below the root they wait until there is room, the question that is closest to 0 first."""
         if len(rows) == 0:
             return
         units = self._signed(batch.take(rows)).unit
@@ -230,6 +234,7 @@ class _Search:
             return
         order = np.argsort(bound[rows], kind="stable")[::-1]
         rows, where = rows[order], where[order]
+        halves = []
         for sign in (1, -1):
             dual = result.dual.take(rows)
             for i, (k, unit) in enumerate(where.tolist()):
@@ -238,7 +243,14 @@ class _Search:
                 (*batch.path[row], (int(k), int(u)))
                 for row, (k, u) in zip(rows, where, strict=True)
             ]
-            self.nodes.append(Nodes(batch.question[rows], dual, path, bound[rows]))
+            halves.append(Nodes(batch.question[rows], dual, path, bound[rows]))
+        if root:
+            both = join_nodes(halves)
+            self.waiting += [
+                both.take(np.array([i, i + len(rows)])) for i in reversed(range(len(rows)))
+            ]
+        else:
+            self.nodes += halves
         for row in rows.tolist():
             self.questions[int(batch.question[row])].open_nodes += 1
 

@@ -84,6 +84,7 @@ RUNGS: dict[str, Callable[[ClassifyOptions, Floats], Decider]] = {
     "milp": lambda options, points: _unit_milps(options),
 }
 SPLIT_SHARE = 0.6  # of the time left that input splitting may take before dearer rungs have theirs
+DEAR = ("identities", "branch", "milp")  # take all the time that they may have
 CHEAP = ("samples", "interval", "linear")  # sooner done again than read from a journal
 
 
@@ -167,15 +168,33 @@ class _Search:
             part = self.budget.at_most(SPLIT_SHARE * self.budget.remaining())
             open_layers = self._open(network.relu_layers)
             self._try(InputSplitting(self.options.seed), open_layers, part)
-        for k in everything:
-            self._bound(k)
-            if network.layers[k].relu:
-                self._climb_rungs(k)
+        self._pass(everything)
+        while self.budget.remaining() < np.inf and not self.budget.expired():
+            before = self._questions()
+            self._pass(everything)
+            if self._questions() in (0, before):
+                break
         if "milp" in self.names and self.options.formulation == "network":
             self._try(_network_milp(self.options), self._open(network.relu_layers))
             for k in network.relu_layers:
                 self._trust(k)
         return conclude(self.knowledge, self.seconds, self.cost, self.milps, tuple(self.notes))
+
+    def _pass(self, layers: tuple[int, ...]) -> None:
+        """All rungs on all layers, first layers first; each gets its share of the time that is
+        left, so that what is cheap in the last layers is not lost to what is hard in the first."""
+        relu = [k for k in layers if self.knowledge.network.layers[k].relu]
+        for k in layers:
+            self._bound(k)
+            if k in relu:
+                later = [i for i in relu if i >= k and (self.knowledge.open(i).any() or i == k)]
+                self._climb_rungs(k, self.budget.at_most(self.budget.remaining() / len(later)))
+
+    def _questions(self) -> int:
+        return sum(
+            int(self.knowledge.open_above(k).sum() + self.knowledge.open_below(k).sum())
+            for k in self.knowledge.network.relu_layers
+        )
 
     def _bound(self, k: int) -> None:
         """Interval bounds always (all else needs finite bounds), others if they may run."""
@@ -185,12 +204,13 @@ class _Search:
         if "exact" in self.names:
             self._try(ExactTies(), self._open((k,)))
 
-    def _climb_rungs(self, k: int) -> None:
+    def _climb_rungs(self, k: int, share: Budget) -> None:
         for name in self.names:
             wanted = self._open((k,)) or self.names == PUBLISHED
             later = name == "milp" and self.options.formulation == "network"
             if name in RUNGS and wanted and not later and not self.budget.expired():
-                self._try(RUNGS[name](self.options, self.points), (k,))
+                part = share if name in DEAR else self.budget
+                self._try(RUNGS[name](self.options, self.points), (k,), part)
         self._trust(k)
 
     def _trust(self, k: int) -> None:
