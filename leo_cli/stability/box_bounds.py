@@ -8,7 +8,7 @@ Bounds of layers that are not bounded again are those of the parent box, which h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,12 +48,15 @@ class Asked:
             for unit in np.flatnonzero(units)
         )
 
-    def only(self, key: Key) -> Asked:
-        """One of the questions."""
-        layer, unit, side = key
+    def __bool__(self) -> bool:
+        return self.deepest >= 0
+
+    def only(self, chosen: Iterable[Key]) -> Asked:
+        """Some of the questions."""
         above = tuple(np.zeros_like(units) for units in self.above)
         below = tuple(np.zeros_like(units) for units in self.below)
-        (above if side else below)[layer][unit] = True
+        for layer, unit, side in chosen:
+            (above if side else below)[layer][unit] = True
         return Asked(above, below)
 
     def unsettled(self, boxes: Boxes, k: int) -> Bools:

@@ -66,7 +66,7 @@ class Cover:
 
     def split(self, bounded: Sequence[Bounded], asked: Asked) -> None:
         """Finish or split the boxes that were bounded, for the questions that are open by now."""
-        if asked.deepest < 0:
+        if not asked:
             for part in bounded:
                 self._finish(part.boxes)
             while self.stack:
@@ -141,11 +141,8 @@ def plain_tree(
 ) -> InputSplitEvidence:
     """A tree of boxes in each of which bounds with default slopes settle the questions, as far as
     the budget lets it: for proofs, whose trees carry no slopes."""
-    layers = knowledge.network.layers
-    above, below = (tuple(np.zeros(layer.width, dtype=bool) for layer in layers) for _ in "ab")
-    for layer, unit, side in questions:
-        (above if side else below)[layer][unit] = True
-    asked = Asked(above, below)
+    nothing = tuple(np.zeros(layer.width, dtype=bool) for layer in knowledge.network.layers)
+    asked = Asked(nothing, nothing).only(questions)
     cover = Cover(knowledge, asked, few=0)
     while not cover.finished and cover.tree.nodes < most_boxes and not budget.expired():
         cover.split(cover.bound(asked, budget.jobs), asked)

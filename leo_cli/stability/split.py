@@ -3,34 +3,36 @@ each.
 
 For domains of few effective inputs (ACAS Xu, control). Boxes are bounded in batches, all layers up
 to the deepest open one (box_bounds.py), and cut where the looseness of what is open comes from
-(looseness.py). Trying to prove what is false never ends, so each box also offers points: random
-ones and the minimisers of its own relaxations.
+(looseness.py). Trying to prove what is false never ends, so boxes also propose points
+(box_points.py).
 
 All open questions share one tree at first: most are settled by the same few boxes. One that needs
-many more than others, or is false where no point shows it, would keep the tree from ever ending.
-So after a number of boxes each question left gets a tree of its own, cut for that question alone,
-and they take turns, each turn longer than the one before.
+many more than the others, or is false where no point shows it, would keep the tree from ever
+ending. So after a number of boxes each question left is searched for witnesses once more (walk.py),
+and gets a tree of its own, cut for that question alone; they take turns, each turn longer than the
+one before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from leo_cli.arrays import Floats
-from leo_cli.stability.box_bounds import Asked, Bounded, OpenRows
+from leo_cli.stability.box_bounds import Asked
+from leo_cli.stability.box_points import climbed, points_of, walked
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.cover import Cover
 from leo_cli.stability.knowledge import Findings, Key, Knowledge
 from leo_cli.stability.replay import replay
-from leo_cli.stability.witness import climb
+from leo_cli.stability.walk import starts, walk
 
-RANDOM_POINTS = 4  # a box
-CLIMB_STEPS = 10
 SHARED_BOXES = 5_000  # of the tree of all questions
-FIRST_TURN, LONGER = 2_000, 2  # boxes of the first turn of a question, and the factor of the next
+FIRST_TURN, LONGER = 2_000, 2  # boxes of a question's first turn, and the factor of the next
+FEWEST_WALKS, MOST_WALKS = 64, 256  # for a question before each turn
+START_POINTS, CORNERS = 16_384, 4_096  # random points, of which the best are starts
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class _Run:
     ) -> None:
         self.knowledge, self.layers, self.rng, self.budget = knowledge, layers, rng, budget
         self.boxes_left = most_boxes
+        self.stuck: set[Key] = set()  # questions of which no box can be cut further
 
     def asked(self) -> Asked:
         """All that is open in the layers."""
@@ -76,43 +79,77 @@ class _Run:
             below.append(known.open_below(k) & wanted)
         return Asked(tuple(above), tuple(below))
 
+    def left(self, layer: int | None = None) -> tuple[Key, ...]:
+        """The questions, of one layer or all, for which it is worth to go on."""
+        asked = self.asked().questions()
+        return tuple(q for q in asked if q not in self.stuck and layer in (None, q[0]))
+
     def may_go_on(self) -> bool:
         return self.boxes_left > 0 and not self.budget.expired()
 
     def take_turns(self) -> Iterator[Findings]:
-        """A tree for each question that is left, longer and longer."""
-        covers: dict[Key, Cover] = {}
-        stuck: set[Key] = set()
-        turn = FIRST_TURN
-        while self.may_go_on():
-            asked = self.asked()
-            left = [key for key in asked.questions() if key not in stuck]
-            if not left:
-                return
-            for key in left:
-                if not self.may_go_on() or key not in self.asked().questions():
-                    continue
-                if key not in covers:
-                    covers[key] = Cover(self.knowledge, asked.only(key))
-                cover = covers[key]
-                yield from self.advance(cover, turn)
-                if cover.finished:
-                    yield from self.conclude(covers.pop(key))
-                    stuck.add(key)  # if it is still open: no box can be cut further
-            turn *= LONGER
+        """Trees for the questions of each layer, and for each question, longer and longer."""
+        together: dict[int, Cover] = {}
+        alone: dict[Key, Cover] = {}
+        turn, walks, rounds = FIRST_TURN, FEWEST_WALKS, 0
+        while self.may_go_on() and self.left():
+            if rounds & (rounds - 1) == 0:
+                for key in self.left():
+                    yield from self._walk(key, walks)
+            for layer in sorted({key[0] for key in self.left()}):
+                group = self.left(layer)
+                if len(group) > 1 and layer not in together:
+                    together[layer] = Cover(self.knowledge, self.asked().only(group))
+                if layer in together:
+                    yield from self._turn(together[layer], turn * len(group))
+                for key in self.left(layer):
+                    if key not in alone:
+                        alone[key] = Cover(self.knowledge, self.asked().only([key]))
+                    yield from self._turn(alone[key], turn // 2)
+                    if alone[key].finished:
+                        self.stuck.add(key)  # if it is still open
+            turn, walks = LONGER * turn, min(LONGER * walks, MOST_WALKS)
+            rounds += 1
 
-    def advance(self, cover: Cover, boxes: int) -> Iterator[Findings]:
-        """Bound and split about so many boxes of a tree; the points that answered a question."""
+    def _turn(self, cover: Cover, boxes: int) -> Iterator[Findings]:
+        """So many boxes of a tree, if they may settle something."""
+        if cover.finished or not self.may_go_on() or not cover.still_asked(self.knowledge):
+            return
+        yield from self.advance(cover, boxes, alone=True)
+        if cover.finished:
+            yield from self.conclude(cover)
+
+    def _walk(self, key: Key, count: int) -> Iterator[Findings]:
+        """Walks from the best of new random points."""
+        if not self.may_go_on() or key not in self.left():
+            return
+        layer, unit, above = key
+        domain, part = self.knowledge.domain, self.knowledge.network.prefix(layer + 1)
+        points = [domain.sample(START_POINTS, self.rng), domain.corners(CORNERS, self.rng)]
+        sign = 1.0 if above else -1.0
+        begin = starts(part, unit, sign, np.vstack(points), count)
+        units, signs = np.full(len(begin), unit), np.full(len(begin), sign)
+        yield from self._learn(walk(part, domain, units, signs, begin, self.rng, self.budget))
+
+    def advance(self, cover: Cover, boxes: int, alone: bool = False) -> Iterator[Findings]:
+        """Bound and split about so many boxes of a tree; the points that answered a question.
+
+        Ascents are done at batches 1, 2, 4, 8, ...: that costs little, and a question that is
+        false is not tried to prove for long."""
         end = cover.tree.nodes + boxes
         while not cover.finished and cover.tree.nodes < end and self.may_go_on():
-            before = cover.tree.nodes
-            asked = cover.still_asked(self.knowledge)
-            bounded = cover.bound(asked, self.budget.jobs)
-            points = self._witnesses(bounded, self._climbs(cover, bounded))
+            before, domain = cover.tree.nodes, self.knowledge.domain
+            bounded = cover.bound(cover.still_asked(self.knowledge), self.budget.jobs)
+            points = [points_of(domain, bounded, self.rng)]
+            if not domain.is_box:
+                points = [points[0][domain.contains(points[0])]]
+            if cover.batches & (cover.batches - 1) == 0 and alone:
+                points.append(walked(cover.problems, domain, bounded, self.rng, self.budget))
+            elif cover.batches & (cover.batches - 1) == 0:
+                points.append(climbed(cover.problems, domain, bounded, self.budget))
+            yield from self._learn(np.vstack(points))
             cover.split(bounded, cover.still_asked(self.knowledge))
             self.boxes_left -= cover.tree.nodes - before
-            if len(points):
-                yield Findings(points=points)
 
     def conclude(self, cover: Cover) -> Iterator[Findings]:
         """What a tree proved."""
@@ -120,54 +157,12 @@ class _Run:
         self.knowledge = self.knowledge.learn(found, None, InputSplitting.name)
         yield found
 
-    def _climbs(self, cover: Cover, bounded: Sequence[Bounded]) -> list[Floats]:
-        """What a short climb finds from the worst corner of each open question.
-
-        Done at batches 1, 2, 4, 8, ...: it costs little, and a question that is false is not tried
-        to prove for long."""
-        if cover.batches & (cover.batches - 1) != 0:
-            return []
-        by_layer: dict[int, list[OpenRows]] = {}
-        for rows in (rows for part in bounded for rows in part.rows):
-            by_layer.setdefault(rows.layer, []).append(rows)
-        found = []
-        for layer, parts in by_layer.items():
-            units, signs, bounds = (
-                np.concatenate([getattr(p, name) for p in parts])
-                for name in ("unit", "sign", "bound")
-            )
-            order = np.lexsort((bounds, signs, units))
-            first = np.unique(np.stack([units, signs])[:, order], axis=1, return_index=True)[1]
-            worst = order[first]
-            domain = self.knowledge.domain
-            start = domain.project(np.concatenate([p.corner for p in parts])[worst])
-            network = cover.problems[layer].network
-            found.append(
-                climb(
-                    network,
-                    domain,
-                    units[worst],
-                    -signs[worst],
-                    start,
-                    self.budget,
-                    CLIMB_STEPS,
-                )
-            )
-        return found
-
-    def _witnesses(self, bounded: Sequence[Bounded], climbed: list[Floats]) -> Floats:
-        """Replay random points of the boxes and the minimisers; the points that are news."""
-        domain = self.knowledge.domain
-        lower = np.concatenate([part.boxes.lower for part in bounded])
-        upper = np.concatenate([part.boxes.upper for part in bounded])
-        spread = self.rng.random((RANDOM_POINTS, *lower.shape))
-        inside = (lower + spread * (upper - lower)).reshape(-1, domain.inputs)
-        corners = [rows.corner for part in bounded for rows in part.rows]
-        points = domain.project(np.vstack([inside, *corners, *climbed]))
-        if not domain.is_box:
-            points = points[domain.contains(points)]
+    def _learn(self, points: Floats) -> Iterator[Findings]:
+        """Replay points of the domain; those that are news."""
         before = len(self.knowledge.witnesses)
         self.knowledge = self.knowledge.learn(
             Findings(), replay(self.knowledge, points), InputSplitting.name
         )
-        return self.knowledge.witnesses[before:]
+        news = self.knowledge.witnesses[before:]
+        if len(news):
+            yield Findings(points=news)
