@@ -11,15 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.arrays import Bools, Floats, Ints, Singles
 from leo_cli.bounds.adam import BETA1, BETA2
 from leo_cli.bounds.dual import Dual, Phases
 from leo_cli.bounds.linear import Relaxed, Signed
 from leo_cli.bounds.slopes import DECAY, ELSEWHERE, RATE, Optimised
 
-Singles = NDArray[np.float32]
 NOISE = 2.0e-6  # of the sum of magnitudes in z: what float32 makes of a bound
 EPSILON, ZERO = np.float32(1e-12), np.float32(0.0)
 LARGEST = 2**24  # numbers in the matrices of a problem that is copied

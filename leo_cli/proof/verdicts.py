@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.arrays import Bools, Floats, Ints, Singles
 from leo_cli.bounds.interval import propagate
 from leo_cli.domain import Domain
 from leo_cli.network import Network
@@ -268,7 +268,7 @@ class _Prover:
         nodes = np.array([self.node_of[int(layer)] for layer in table[:, 0]], np.int64)
         return np.concatenate([table, nodes[:, None]], axis=1)
 
-    def _row(self, slopes: Sequence[Floats | None], columns: Ints) -> Floats:
+    def _row(self, slopes: Sequence[Floats | Singles | None], columns: Ints) -> Floats:
         row = np.zeros(len(columns))
         for i, (layer, unit, _) in enumerate(columns.tolist()):
             part = slopes[layer] if layer < len(slopes) else None

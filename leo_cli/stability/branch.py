@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.arrays import Bools, Floats, Ints, Singles
 from leo_cli.bounds.dual import initial
 from leo_cli.bounds.linear import Relaxed, Signed, relaxed
 from leo_cli.bounds.slopes import Optimised
@@ -25,7 +25,7 @@ from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import PhaseLeaf, PhaseSplitEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
 from leo_cli.stability.node_bounds import NodeBounds
-from leo_cli.stability.nodes import Nodes, Question, fresh, join_nodes
+from leo_cli.stability.nodes import Nodes, ProvedNode, Question, fresh, join_nodes
 from leo_cli.stability.replay import replay
 from leo_cli.stability.witness import climb
 
@@ -100,6 +100,8 @@ class _Search:
             question = self.questions[int(index)]
             question.seconds += seconds * nodes / len(batch)
             question.stuck |= question.seconds > self.budget.unit_seconds
+            if question.stuck:
+                question.leaves.clear()
 
     def _next_batch(self) -> Nodes | None:
         """The most recent nodes of questions that are still asked; where these are few, those of
@@ -176,37 +178,31 @@ class _Search:
         question = self.questions[int(batch.question[row])]
         question.open_nodes -= 1
         question.bound = min(question.bound, float(result.bound[row]))
-        question.leaves.append(self._leaf(batch, result, row))
+        question.leaves.append(ProvedNode.of(batch.path[row], result.dual, row))
         if question.open_nodes == 0 and not question.stuck:
             value = -question.bound if question.above else question.bound
-            evidence = PhaseSplitEvidence(tuple(question.leaves))
+            evidence = PhaseSplitEvidence(tuple(self._leaf(node) for node in question.leaves))
+            question.leaves.clear()
             found = Findings((Bound(self.layer, question.unit, question.above, value, evidence),))
             self.knowledge = self.knowledge.learn(found, None, Branching.name)
             yield found
 
-    def _leaf(self, batch: Nodes, result: Optimised, row: int) -> PhaseLeaf:
+    def _leaf(self, node: ProvedNode) -> PhaseLeaf:
         """The evidence of one proved node, in units of the full network."""
-        path = batch.path[row]
         live = self.problem.live
-        phases, multipliers = [], []
-        for k, unit in path:
-            phase, extra = result.dual.phases[k], result.dual.multipliers[k]
-            phases.append(phase is not None and bool(phase[row, unit] > 0))
-            multipliers.append(0.0 if extra is None else float(extra[row, unit]))
-        slopes: list[Floats | None] = []
-        for k, alpha in enumerate(result.dual.alphas):
-            if alpha is None:
-                slopes.append(None)
-                continue
-            full = np.zeros(self.knowledge.network.layers[k].width)
-            full[live[k]] = alpha[row]
+        slopes: list[Floats | Singles | None] = []
+        for k, alpha in enumerate(node.alphas):
+            full = None
+            if alpha is not None:
+                full = np.zeros(self.knowledge.network.layers[k].width, alpha.dtype)
+                full[live[k]] = alpha
             slopes.append(full)
         return PhaseLeaf(
-            np.array([k for k, _ in path], dtype=np.int64),
-            np.array([live[k][unit] for k, unit in path], dtype=np.int64),
-            np.array(phases, dtype=bool),
+            np.array([k for k, _ in node.path], dtype=np.int64),
+            np.array([live[k][unit] for k, unit in node.path], dtype=np.int64),
+            node.phases,
             tuple(slopes),
-            np.abs(np.array(multipliers)),
+            node.multipliers,
         )
 
     def _branch(

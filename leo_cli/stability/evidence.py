@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.arrays import Bools, Floats, Ints, Singles
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PhaseLeaf:
     layers: Ints
     units: Ints
     phases: Bools
-    slopes: tuple[Floats | None, ...]
+    slopes: tuple[Floats | Singles | None, ...]
     multipliers: Floats
 
 

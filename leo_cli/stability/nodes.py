@@ -6,9 +6,40 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from leo_cli.arrays import Floats, Ints
+from leo_cli.arrays import Bools, Floats, Ints, Singles
 from leo_cli.bounds.dual import Dual, join
-from leo_cli.stability.evidence import PhaseLeaf
+
+
+@dataclass(frozen=True)
+class ProvedNode:
+    """What proved a node, in units of the problem: the phases (True: z >= 0) of the units of
+    `path`, their multipliers >= 0, and the slopes of each layer."""
+
+    path: tuple[tuple[int, int], ...]
+    phases: Bools
+    multipliers: Floats
+    alphas: tuple[Floats | Singles | None, ...]
+
+    @staticmethod
+    def of(path: tuple[tuple[int, int], ...], dual: Dual, row: int) -> ProvedNode:
+        """Row `row` of a batch. Slopes that are float32 numbers are kept as such: there may be
+        very many nodes."""
+        phases, multipliers = [], []
+        for k, unit in path:
+            phase, extra = dual.phases[k], dual.multipliers[k]
+            phases.append(phase is not None and bool(phase[row, unit] > 0))
+            multipliers.append(0.0 if extra is None else abs(float(extra[row, unit])))
+        return ProvedNode(
+            path,
+            np.array(phases, dtype=bool),
+            np.array(multipliers),
+            tuple(None if alpha is None else _compact(alpha[row]) for alpha in dual.alphas),
+        )
+
+
+def _compact(values: Floats) -> Floats | Singles:
+    singles = values.astype(np.float32)
+    return singles if np.array_equal(singles, values) else values.copy()
 
 
 @dataclass
@@ -19,7 +50,7 @@ class Question:
     above: bool
     open_nodes: int = 1
     bound: float = np.inf  # least bound of the finished leaves
-    leaves: list[PhaseLeaf] = field(default_factory=list)
+    leaves: list[ProvedNode] = field(default_factory=list)
     stuck: bool = (
         False  # given up: out of time, or a node that can be neither bounded nor branched (a tie)
     )
