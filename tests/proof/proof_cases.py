@@ -105,7 +105,7 @@ def proved(
     """Compress a model with a proof; nothing is verified besides."""
     from leo_cli.candidate import make_candidate
     from leo_cli.problem import Analysis
-    from leo_cli.proof.prove import begin
+    from leo_cli.proof.prove import begin, ladder
 
     model: Model = read_model(content, "case")
     stability = classify(model.network, domain, classifying)
@@ -114,6 +114,11 @@ def proved(
     candidate = make_candidate(analysis, options or RewriteOptions())
     shrunk = candidate.shrunk
     proof = proving.relate(candidate.model, shrunk.network, shrunk.allowance)
+    # as `leo compress` does where what is proved of the rounding is more than is allowed
+    for fewer in ladder(options or RewriteOptions(), shrunk.allowance):
+        if proof is None:
+            candidate = make_candidate(analysis, fewer)
+            proof = proving.relate(candidate.model, candidate.shrunk.network, shrunk.allowance)
     if proof is None:
         raise AssertionError("no proof was found")
     records = tuple(proof.stream(candidate.model.sha256))
