@@ -69,9 +69,11 @@ def _exact_search(domain: Domain, start: Floats) -> Floats:
         ) from None
     if found is None:
         raise DomainError(_EMPTY)
+    # real numbers satisfy them, and whether numbers of the type do was not decided
     raise DomainError(
-        f"no input of type {domain.dtype} satisfies the linear constraints exactly; "
-        'replace "==" by two inequalities with some room between them'
+        f"no point of type {domain.dtype} was found that satisfies the linear constraints exactly, "
+        "though real numbers do; leave them some room: "
+        'replace "==" by two inequalities, and loosen those that barely hold'
     )
 
 

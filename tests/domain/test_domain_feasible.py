@@ -124,5 +124,27 @@ def test_an_empty_domain_and_one_without_numbers_of_the_type() -> None:
     with pytest.raises(DomainError, match="the domain is empty"):
         Domain(np.zeros(2), np.ones(2), constraints=cuts).feasible_point()
     third = LinearConstraint(np.array([3.0]), "==", 1.0)  # no float is 1/3
-    with pytest.raises(DomainError, match="float32 satisfies"):
+    with pytest.raises(DomainError, match=r"no point of type float32 was found .* though real"):
         Domain(np.zeros(1), np.ones(1), constraints=(third,)).feasible_point()
+
+
+TINY = st.integers(-3, 3).map(lambda k: k * 5e-324)
+
+
+@given(TINY, TINY, st.sampled_from([1.0, -1.0, 0.5, 3.0, 2.0**-30]), TINY, st.booleans())
+def test_a_denormal_box_is_called_empty_only_if_it_is(
+    one: float, other: float, slope: float, rhs: float, equal: bool
+) -> None:
+    lower, upper = min(one, other), max(one, other)
+    cut = LinearConstraint(np.array([slope]), "==" if equal else "<=", rhs)
+    domain = Domain(np.array([lower]), np.array([upper]), "float64", constraints=(cut,))
+    border = Fraction(rhs) / Fraction(slope)
+    ends = (Fraction(lower), Fraction(upper))
+    if equal:
+        empty = not ends[0] <= border <= ends[1]
+    else:
+        empty = border < ends[0] if slope > 0 else border > ends[1]
+    try:
+        assert domain.contains(domain.feasible_point()[None, :])[0]
+    except DomainError as error:
+        assert empty == ("the domain is empty" in str(error))
