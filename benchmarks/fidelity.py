@@ -35,7 +35,8 @@ def bit_exact(known: Case) -> str:
     notes: tuple[str, ...] = ()
     if found.bit_identical < 1:
         candidate, found, notes = back_off(known.analysis, candidate, found, rewriting, verifying)
-    given_up = f", {len(notes)} layers given up" if notes else ""
+    layers = sum("layer" in note for note in notes)
+    given_up = f", {layers} layers given up" if layers else ""
     return f"{known.removed(candidate):.1%}{given_up}"
 
 

@@ -17,7 +17,7 @@ from leo_cli.errors import InternalFault
 from leo_cli.network import Dense, Network
 from leo_cli.onnx_io import Model, Rendered, add_guard, read_model, render
 from leo_cli.problem import Analysis, Problem
-from leo_cli.rewrite import RewriteOptions, Shrunk, shrink
+from leo_cli.rewrite import RewriteOptions, Shrunk, Tolerance, shrink
 from leo_cli.rewrite.surgery import dense
 from leo_cli.stability.budget import Budget
 from leo_cli.verify import ProvedBounds, Verification, VerifyOptions, verify_models
@@ -143,10 +143,17 @@ def back_off(
     verifying: VerifyOptions,
     budget: Budget | None = None,
 ) -> tuple[Candidate, Verification, tuple[str, ...]]:
-    """Give up the rewrites of one layer after another until no output bit moves.
+    """Give up what is not exact in real arithmetic, then the rewrites of one layer after another,
+    until no output bit moves.
 
     Returns the new candidate, its verification, and notes of what was given up.
     """
+    notes: tuple[str, ...] = ()
+    if not rewriting.tolerance.is_zero:
+        rewriting = replace(rewriting, tolerance=Tolerance("absolute", 0.0))
+        candidate = make_candidate(analysis, rewriting, budget)
+        verification = verify_candidate(analysis, candidate, verifying)
+        notes = ("bit-exact: gave up the rewrites that are not exact",)
     given_up: list[str] = []
     while verification.bit_identical < 1:
         layer = _first_to_move_a_bit(analysis, candidate, verifying)
@@ -156,8 +163,8 @@ def back_off(
         skipped = (*rewriting.skip_layers, *given_up)
         candidate = make_candidate(analysis, replace(rewriting, skip_layers=skipped), budget)
         verification = verify_candidate(analysis, candidate, verifying)
-    notes = tuple(f"bit-exact: gave up the rewrites of layer {name}" for name in given_up)
-    return candidate, verification, notes
+    layers = tuple(f"bit-exact: gave up the rewrites of layer {name}" for name in given_up)
+    return candidate, verification, (*notes, *layers)
 
 
 def _first_to_move_a_bit(analysis: Analysis, candidate: Candidate, options: VerifyOptions) -> str:

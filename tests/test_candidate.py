@@ -58,3 +58,15 @@ def test_a_tiny_model_grows_by_what_is_told_about_it_and_the_report_says_so() ->
     (note,) = result.notes
     assert f"{more} bytes larger" in note
     assert growth(problem.model, problem.model) == ()
+
+
+def test_bit_exact_mode_keeps_the_rewrites_that_are_exact() -> None:
+    """Without inexact rewrites no bit moves here, and dead units still go."""
+    problem = load(SAMPLES / "diabetes_deep.onnx", SAMPLES / "diabetes_deep.bounds.json")
+    plain = compress(problem, CompressOptions(), Budget())
+    assert plain.verification.bit_identical < 1
+    same = compress(problem, CompressOptions(bit_exact=True), Budget())
+    assert same.verification.bit_identical == 1
+    assert any("not exact" in note for note in same.notes)
+    assert 0 < same.connections_removed < plain.connections_removed
+    assert not same.candidate.shrunk.deviation.any()

@@ -107,7 +107,7 @@ def _without(subject: Subject, k: int, unit: int) -> Rewrite | None:
         columns = _new_columns(fit, unit, subject.network.dtype)
     except np.linalg.LinAlgError:
         return None
-    if not np.isfinite(columns).all():
+    if columns is None or not np.isfinite(columns).all():
         return None
     return _certified(subject, k, unit, fit, columns)
 
@@ -134,27 +134,35 @@ def _layer_of(subject: Subject, k: int) -> _Layer:
     )
 
 
-def _new_columns(fit: _Layer, unit: int, dtype: str) -> Floats:
-    """(readers, units) stored columns in which the others stand for the unit, whose own is 0."""
+def _new_columns(fit: _Layer, unit: int, dtype: str) -> Floats | None:
+    """(readers, units) stored columns in which the others stand for the unit, whose own is 0; None
+    where they cannot."""
     others = np.delete(np.arange(len(fit.gap)), unit)
     design = np.concatenate(
         [((fit.rows * fit.slope[:, None])[others] * fit.reach).T, np.diag(fit.gap[others])]
     )
     wanted = np.concatenate([fit.rows[unit] * fit.slope[unit] * fit.reach, np.zeros(len(others))])
-    weight = _weights(design, wanted)
+    felt = fit.felt * np.abs(fit.columns[:, unit])
+    weight = _weights(design, wanted, 1 / max(felt.max(initial=0.0), SMALLEST))
+    if weight is None:
+        return None
     columns = fit.columns.copy()
     columns[:, unit] = 0.0
-    effect_of = fit.felt * np.abs(fit.columns[:, unit]) * np.abs(wanted).sum()
-    for r in np.flatnonzero(effect_of > 1 / (64 * len(effect_of))):  # others hardly read the unit
-        target = weight * wanted * fit.columns[r, unit]
-        columns[r, others] = _rounded(
-            design * weight[:, None], target, fit.columns[r, others], dtype
-        )
+    effect_of = felt * np.abs(wanted).sum()
+    felt_by = np.flatnonzero(effect_of > 1 / (64 * len(effect_of)))  # others hardly read the unit
+    if len(felt_by):
+        target = np.outer(weight * wanted, fit.columns[felt_by, unit])
+        start = fit.columns[np.ix_(felt_by, others)]
+        columns[np.ix_(felt_by, others)] = _rounded(design * weight[:, None], target, start, dtype)
     return columns
 
 
-def _weights(design: Floats, wanted: Floats) -> Floats:
-    """(rows,) weights with which least squares minimises the sum of |design beta - wanted|."""
+def _weights(design: Floats, wanted: Floats, limit: float) -> Floats | None:
+    """(rows,) weights with which least squares minimises the sum of |design beta - wanted|.
+
+    None where that is above the limit: no sum of sizes is less than the root of the least sum of
+    squares.
+    """
     scale = np.linalg.norm(design, axis=0)
     scaled = design / np.where(scale > 0, scale, 1.0)
     weight = np.ones(len(wanted))
@@ -166,25 +174,29 @@ def _weights(design: Floats, wanted: Floats) -> Floats:
         normal[np.diag_indices_from(normal)] += SMALLEST
         beta = np.linalg.solve(normal, weighted.T @ (weight * wanted))
         off = np.abs(scaled @ beta - wanted)
+        if sweep == 0 and float(np.linalg.norm(off)) > limit:
+            return None
         weight = 1 / np.sqrt(np.maximum(off, max(smallest * 0.5**sweep, SMALLEST)))
         weight = weight / weight.max()
     return weight
 
 
 def _rounded(design: Floats, target: Floats, start: Floats, dtype: str) -> Floats:
-    """Stored numbers whose difference from `start`, times `design`, is close to the target."""
+    """(readers, units) stored numbers; `design` times their difference from `start` is close to the
+    target, (rows, readers)."""
     # those whose last bit matters most are rounded first, as the last columns of the triangle
-    order = np.argsort(ulp(start, dtype) * np.linalg.norm(design, axis=0), kind="stable")
+    last_bit = ulp(np.abs(start).max(axis=0), dtype)
+    order = np.argsort(last_bit * np.linalg.norm(design, axis=0), kind="stable")
     q, triangle = np.linalg.qr(design[:, order])
     left = q.T @ target
-    chosen = start[order]
+    chosen = start[:, order]
     for i in range(len(order) - 1, -1, -1):
-        step = left[i] / triangle[i, i] if triangle[i, i] != 0 else 0.0
-        value = float(stored(chosen[i] + step, dtype))
-        left = left - triangle[:, i] * (value - chosen[i])
-        chosen[i] = value
-    found = np.empty(len(order))
-    found[order] = chosen
+        step = left[i] / triangle[i, i] if triangle[i, i] != 0 else np.zeros(len(start))
+        value = stored(chosen[:, i] + step, dtype)
+        left -= np.outer(triangle[:, i], value - chosen[:, i])
+        chosen[:, i] = value
+    found = np.empty(start.shape)
+    found[:, order] = chosen
     return found
 
 
