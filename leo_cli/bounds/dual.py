@@ -49,6 +49,13 @@ class Dual:
         share = alphas[row, unit] - (1.0 if phase > 0 else 0.0)
         multipliers[row, unit] = max(a, 0.0) * share
 
+    def overwrite(self, rows: Bools | Ints, other: Dual) -> None:
+        """Overwrite some rows, phases included."""
+        self.put(rows, other)
+        for mine, theirs in zip(self.phases, other.phases, strict=True):
+            if mine is not None and theirs is not None:
+                mine[rows] = theirs
+
     def put(self, rows: Bools | Ints, other: Dual) -> None:
         """Overwrite slopes and multipliers of some rows."""
         for mine, theirs in zip(self.alphas, other.alphas, strict=True):

@@ -24,7 +24,7 @@ from leo_cli.bounds.slopes import Optimised
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import PhaseLeaf, PhaseSplitEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
-from leo_cli.stability.node_bounds import NodeBounds
+from leo_cli.stability.node_bounds import NodeBounds, dearest
 from leo_cli.stability.nodes import Nodes, ProvedNode, Question, fresh, join_nodes
 from leo_cli.stability.replay import replay
 from leo_cli.stability.witness import climb
@@ -36,8 +36,10 @@ CLIMB_STEPS = 8  # from the worst minimiser of a question
 
 @dataclass(frozen=True)
 class Branching:
-    """Decides every open question of a layer, given time."""
+    """Decides every open question of a layer, given time. small_only: leave layers alone for which
+    linear programs are too dear."""
 
+    small_only: bool = False
     name: str = "branch"
 
     def decide(
@@ -45,6 +47,8 @@ class Branching:
     ) -> Iterator[Findings]:
         for k in layers:
             search = _Search(knowledge, k, budget)
+            if self.small_only and not search.bounds.small:
+                continue
             while (search.nodes or search.waiting) and not budget.expired():
                 yield from search.advance()
             knowledge = search.knowledge
@@ -214,27 +218,20 @@ class _Search:
         if len(rows) == 0:
             return
         units = self._signed(batch.take(rows)).unit
-        best = TIE * self.bounds.near_ties(units, bound[rows])
-        where = np.full((len(rows), 2), -1)
-        for k, gap in enumerate(result.gaps):
-            if gap is None or result.coefficients[k].shape[1] == 0:
-                continue
-            unit = gap[rows].argmax(axis=1)
-            size = gap[rows, unit]
-            larger = size > best
-            best[larger] = size[larger]
-            where[larger] = np.stack([np.full(larger.sum(), k), unit[larger]], axis=1)
+        least = TIE * self.bounds.near_ties(units, bound[rows])
+        where, weight = dearest(result.take(rows), least)
         yield from self._finish_leaves(batch, result, rows[where[:, 0] < 0])
-        rows, where = rows[where[:, 0] >= 0], where[where[:, 0] >= 0]
+        can = where[:, 0] >= 0
+        rows, where, weight = rows[can], where[can], weight[can]
         if len(rows) == 0:
             return
         order = np.argsort(bound[rows], kind="stable")[::-1]
-        rows, where = rows[order], where[order]
+        rows, where, weight = rows[order], where[order], weight[order]
         halves = []
         for sign in (1, -1):
             dual = result.dual.take(rows)
             for i, (k, unit) in enumerate(where.tolist()):
-                dual.assume(i, k, unit, sign, float(result.coefficients[k][rows[i], unit]))
+                dual.assume(i, k, unit, sign, float(weight[i]))
             path = [
                 (*batch.path[row], (int(k), int(u)))
                 for row, (k, u) in zip(rows, where, strict=True)

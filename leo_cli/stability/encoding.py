@@ -21,6 +21,7 @@ _KINDS = {
         kinds.PhaseLeaf,
         kinds.PhaseSplitEvidence,
         kinds.IdentityEvidence,
+        kinds.TightenedEvidence,
         kinds.SolverClaim,
     )
 }

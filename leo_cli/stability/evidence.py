@@ -66,6 +66,12 @@ class IdentityEvidence:
 
 
 @dataclass(frozen=True)
+class TightenedEvidence:
+    """A bound by branch and bound for the sake of later layers (stability/tighten.py), whose leaves
+    are not kept. The proof checker has no record for it."""
+
+
+@dataclass(frozen=True)
 class SolverClaim:
     """No proof: a MILP solver said so and the user chose to trust it."""
 
@@ -78,5 +84,6 @@ Evidence: TypeAlias = (
     | InputSplitEvidence
     | PhaseSplitEvidence
     | IdentityEvidence
+    | TightenedEvidence
     | SolverClaim
 )

@@ -30,6 +30,7 @@ from leo_cli.stability.knowledge import ClaimRefuted, Decider, Findings, Key, Kn
 from leo_cli.stability.optimised import OptimisedSlopes
 from leo_cli.stability.replay import replay
 from leo_cli.stability.split import InputSplitting
+from leo_cli.stability.tighten import ROUNDS, Tightening
 from leo_cli.stability.verdict import StabilityMap
 from leo_cli.stability.witness import Ascent, Sampling, pool
 
@@ -83,7 +84,11 @@ RUNGS: dict[str, Callable[[ClassifyOptions, Floats], Decider]] = {
     "branch": lambda options, points: Branching(),
     "milp": lambda options, points: _unit_milps(options),
 }
+# seconds after which splitting makes way for linear programs, once: what one of the two cannot do
+# in the end is often nothing for the other
+FIRST_TURN = 2.0
 SPLIT_SHARE = 0.6  # of the time left that input splitting may take before dearer rungs have theirs
+MUCH_BRANCHING, FEW_ROUNDS = 0.5, 8  # seconds in one layer from which on tightening is thorough
 DEAR = ("identities", "branch", "milp")  # take all the time that they may have
 CHEAP = ("samples", "interval", "linear")  # sooner done again than read from a journal
 
@@ -165,9 +170,11 @@ class _Search:
                 if "identities" in self.names:
                     wanted = self._open((k,)) if network.layers[k].relu else ()
                     self._try(Identities(self.options.seed), wanted)
-            part = self.budget.at_most(SPLIT_SHARE * self.budget.remaining())
-            open_layers = self._open(network.relu_layers)
-            self._try(InputSplitting(self.options.seed), open_layers, part)
+            self._split(FIRST_TURN)
+            if "branch" in self.names:
+                for k in self._open(network.relu_layers):
+                    self._try(Branching(small_only=True), (k,), self.budget.at_most(FIRST_TURN))
+            self._split(SPLIT_SHARE * self.budget.remaining())
         self._pass(everything)
         while self.budget.remaining() < np.inf and not self.budget.expired():
             before = self._questions()
@@ -190,6 +197,10 @@ class _Search:
                 later = [i for i in relu if i >= k and (self.knowledge.open(i).any() or i == k)]
                 self._climb_rungs(k, self.budget.at_most(self.budget.remaining() / len(later)))
 
+    def _split(self, seconds: float) -> None:
+        open_layers = self._open(self.knowledge.network.relu_layers)
+        self._try(InputSplitting(self.options.seed), open_layers, self.budget.at_most(seconds))
+
     def _questions(self) -> int:
         return sum(
             int(self.knowledge.open_above(k).sum() + self.knowledge.open_below(k).sum())
@@ -210,7 +221,12 @@ class _Search:
             later = name == "milp" and self.options.formulation == "network"
             if name in RUNGS and wanted and not later and not self.budget.expired():
                 part = share if name in DEAR else self.budget
+                start = time.perf_counter()
                 self._try(RUNGS[name](self.options, self.points), (k,), part)
+                if name == "branch" and k < self.knowledge.network.relu_layers[-1]:
+                    spent = time.perf_counter() - start
+                    rounds = FEW_ROUNDS if spent < MUCH_BRANCHING else ROUNDS
+                    self._try(Tightening(rounds), (k,), share)
         self._trust(k)
 
     def _trust(self, k: int) -> None:

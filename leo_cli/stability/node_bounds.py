@@ -51,6 +51,21 @@ class NodeBounds:
         self._settle_ties(asked, found)
         return found
 
+    def suggested(self, asked: Signed, nodes: Dual, root: bool) -> Optimised:
+        """The same by gradient steps, with bounds that may be off by float32's rounding."""
+        steps = ROOT_STEPS if root else NODE_STEPS
+        if self.quick is None:
+            return optimise_blocks(
+                self.problem, _rows(self.problem, asked), nodes, steps, self.jobs
+            )
+        quick, every = self.quick, np.arange(len(asked))
+        parts = map_blocks(
+            lambda b: quick.climb(Signed(asked.unit[b], asked.sign[b]), nodes.take(b), steps),
+            [every[i : i + BLOCK] for i in range(0, len(every), BLOCK)],
+            self.jobs,
+        )
+        return parts[0] if len(parts) == 1 else join_optimised(parts)
+
     def leaf(self, asked: Signed, node: Dual) -> tuple[Optimised, Floats]:
         """The bound of one node that cannot be branched, as good as it gets, and points where it
         may be attained."""
@@ -96,6 +111,23 @@ class NodeBounds:
                 if settled is not None:
                     found.bound[row] = settled[0]
                     found.dual.put(at, settled[1])
+
+
+def dearest(found: Optimised, least: Floats) -> tuple[Ints, Floats]:
+    """(m, 2) layer and unit whose relaxation costs each bound most at its minimiser, -1 where none
+    costs more than `least`, and (m,) the coefficient of that unit."""
+    rows = np.arange(len(found.bound))
+    best, weight = least.copy(), np.zeros(len(rows))
+    where = np.full((len(rows), 2), -1)
+    for k, (gap, a) in enumerate(zip(found.gaps, found.coefficients, strict=True)):
+        if gap is None or a.shape[1] == 0:
+            continue
+        unit = gap.argmax(axis=1)
+        larger = gap[rows, unit] > best
+        best[larger] = gap[rows, unit][larger]
+        where[larger] = np.stack([np.full(larger.sum(), k), unit[larger]], axis=1)
+        weight[larger] = a[rows, unit][larger]
+    return where, weight
 
 
 def _rows(problem: Relaxed, asked: Signed) -> Floats:
