@@ -25,7 +25,6 @@ from leo_cli.onnx_io import save  # noqa: E402
 from leo_cli.pipeline import CompressOptions, compress, load  # noqa: E402
 from leo_cli.proof.checker import Fails, check_records, read_records  # noqa: E402
 from leo_cli.proof.graph import read_net  # noqa: E402
-from leo_cli.proof.stream import write_records  # noqa: E402
 from leo_cli.proof.verdicts import box_of_domain  # noqa: E402
 from leo_cli.stability.budget import Budget  # noqa: E402
 from leo_cli.verify import VerifyOptions  # noqa: E402
@@ -59,7 +58,7 @@ def row(model: Path, bounds: Path, exact_units: int, target: Path) -> str:
     save(made.output.content, target)
     new, old = read_net(target), read_net(model)
     buffer = io.BytesIO()
-    write_records(made.proof.stream(new.sha256), buffer)
+    made.proof.write(buffer, new.sha256)
     box = box_of_domain(problem.domain)
     times = []
     units = problem.model.network.units

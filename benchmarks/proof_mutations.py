@@ -49,8 +49,7 @@ def values(net: Net, x: np.ndarray) -> np.ndarray:
     for node in net.nodes[1:]:
         z = node.bias + sum(known[s] @ w.T for s, w in node.terms.items())
         known.append(np.maximum(z, 0.0) if node.relu else z)
-    parts = [known[k][:, [j]] for cut in net.cuts
-             for k, j in zip(cut.nodes.ravel(), cut.units.ravel(), strict=True)]  # fmt: skip
+    parts = [known[k][:, [j]] for cut in net.cuts for k, j in cut.tolist()]
     return np.concatenate(parts, axis=1)
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from leo_cli.cli.files import text_source
 from leo_cli.cli.options import keep_blas_to_one_thread, usable_cores
-
-if TYPE_CHECKING:
-    from leo_cli.proof.bounding import Box
 
 
 @click.command()
@@ -50,12 +46,13 @@ def command(
     keep_blas_to_one_thread()
 
     from leo_cli.errors import AnswerNo, InputError
-    from leo_cli.proof.checker import Fails, check, summary
+    from leo_cli.proof.checker import Fails
     from leo_cli.proof.graph import Unreadable
+    from leo_cli.proof.standalone import check_files, read_box, summary
 
-    box = None if bounds is None else _box(model, bounds)
+    box = None if bounds is None else read_box(model, text_source(bounds), bounds)
     try:
-        checked = check(model, target, proof, box, exact, jobs)
+        checked = check_files(model, target, proof, box, exact, jobs)
     except Fails as failure:
         raise AnswerNo(f"{proof}: does not hold: {failure}") from None
     except Unreadable as error:
@@ -63,13 +60,3 @@ def command(
     for line in summary(checked, bounds is not None):
         click.echo(line)
     return 0
-
-
-def _box(model: Path, bounds: str) -> Box:
-    """The user's domain, read by leo's own reader of bounds files."""
-    from leo_cli.domain import read_domain
-    from leo_cli.onnx_io import read_model
-    from leo_cli.proof.verdicts import box_of_domain
-
-    read = read_model(model)
-    return box_of_domain(read_domain(text_source(bounds), read.inputs, read.sha256, bounds))

@@ -7,17 +7,19 @@
     or None
     save(proof, path, sha256 of the new file)
 
-The checker itself has accepted every record before it is written, so what is written checks.
+The checker itself has accepted every record before it is written, so what is written checks. The
+records of the verdicts go to disk as they are made; those that relate the two models, a few numbers
+for each unit, are held.
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -27,10 +29,10 @@ from leo_cli.errors import ModelError
 from leo_cli.network import Network
 from leo_cli.onnx_io import Model
 from leo_cli.proof.bounding import Box
-from leo_cli.proof.checker import Fails, Record
+from leo_cli.proof.checker import VERSION, Checker, Fails, Record
 from leo_cli.proof.graph import Net, Unreadable, read_net
 from leo_cli.proof.relate import prove_rewrite
-from leo_cli.proof.stream import write_records
+from leo_cli.proof.stream import Spool, write_records
 from leo_cli.proof.verdicts import Proved, prove_verdicts
 from leo_cli.rewrite import RewriteOptions, Tolerance
 from leo_cli.stability.budget import Budget
@@ -41,17 +43,23 @@ EXACT = ("drop_inactive", "drop_unread", "fold_stable")
 
 @dataclass(frozen=True)
 class Proof:
-    """records: all but the first. deviation: of each output element, as proved."""
+    """verdicts, relation: all records but the first. deviation: of each output element, as
+    proved."""
 
     source_sha256: str
     box: Box
-    records: tuple[Record, ...]
+    verdicts: Spool
+    relation: tuple[Record, ...]
     deviation: Floats
 
-    def stream(self, target_sha256: str) -> Iterator[Record]:
-        """All records of the file. target_sha256: of the smaller model as it is on disk."""
-        yield _begin(self.box, self.source_sha256, target_sha256)
-        yield from self.records
+    @property
+    def records(self) -> int:
+        return 1 + self.verdicts.count + len(self.relation)
+
+    def write(self, stream: BinaryIO, target_sha256: str) -> None:
+        """The whole file. target_sha256: of the smaller model as it is on disk."""
+        begin = _begin(self.box, self.source_sha256, target_sha256)
+        write_records(begin, self.verdicts, self.relation, stream)
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class Proving:
 
     model: Model
     proved: Proved
+    jobs: int = 1
 
     @property
     def stability(self) -> StabilityMap:
@@ -74,21 +83,21 @@ class Proving:
     def relate(self, new: Model, network: Network, allowance: Floats) -> Proof | None:
         """The proof for a smaller model, `network` as a file; None if none is found within the
         allowance."""
-        checker = copy.copy(self.proved.checker)
-        checker.relations, checker.links = [], {}
+        known = self.proved.checker
         names = [layer.name for layer in self.model.network.layers]
         try:
-            read = _net(new)
-            made = prove_rewrite(checker, read, network, self.proved.node_of, names)
+            checker = Checker(known.old, _net(new), known.box, known.math, self.jobs)
+            checker.lower, checker.upper = dict(known.lower), dict(known.upper)
+            checker.restart()
+            records, deviation = prove_rewrite(checker, network, self.proved.node_of, names)
         except (Fails, Unreadable):
             return None
-        records, deviation = made
         limit = np.max(allowance, initial=0.0)
         if not np.all(deviation <= (allowance if allowance.shape == deviation.shape else limit)):
             return None
         records += [Record("outputs", {}, {"deviation": deviation}), Record("end", {})]
-        records = [*self.proved.records, *records]
-        return Proof(self.model.sha256, checker.box, tuple(records), deviation)
+        verdicts = self.proved.records
+        return Proof(self.model.sha256, checker.box, verdicts, tuple(records), deviation)
 
 
 def begin(model: Model, domain: Domain, stability: StabilityMap, budget: Budget) -> Proving:
@@ -98,7 +107,8 @@ def begin(model: Model, domain: Domain, stability: StabilityMap, budget: Budget)
         net = _net(model)
     except Unreadable as error:
         raise ModelError(f"{model.name}: no proof can be written: {error}") from None
-    return Proving(model, prove_verdicts(net, model.network, domain, stability, budget))
+    proved = prove_verdicts(net, model.network, domain, stability, budget)
+    return Proving(model, proved, budget.jobs)
 
 
 def ladder(options: RewriteOptions, allowance: Floats) -> Iterator[RewriteOptions]:
@@ -115,8 +125,8 @@ def save(proof: Proof, path: Path, target_sha256: str) -> None:
     """Put a proof on disk, atomically. target_sha256: of the smaller model as it is on disk."""
     handle, name = tempfile.mkstemp(dir=path.resolve().parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            write_records(proof.stream(target_sha256), stream)
+        with os.fdopen(handle, "w+b") as stream:
+            proof.write(stream, target_sha256)
             stream.flush()
             os.fsync(stream.fileno())
         mask = os.umask(0)
@@ -136,17 +146,8 @@ def _net(model: Model) -> Net:
 
 
 def _begin(box: Box, source: str, target: str) -> Record:
-    groups = box.groups
-    sizes = [len(group.members) for group in groups]
-    joined = {
-        name: np.concatenate([np.zeros(0, kind), *(getattr(g, name) for g in groups)]).astype(kind)
-        for name, kind in (("members", np.int64), ("cold", np.float64), ("hot", np.float64))
-    }
-    arrays = {
-        "lower": box.lower,
-        "upper": box.upper,
-        "integer": box.integer.astype(np.uint8),
-        "group": np.repeat(np.arange(len(groups), dtype=np.int64), sizes),
-        **joined,
-    }
-    return Record("begin", {"in": source, "out": target, "groups": len(groups)}, arrays)
+    arrays = {"lower": box.lower, "upper": box.upper, "integer": box.integer.astype(np.uint8)}
+    for g, (members, values) in enumerate(box.groups):
+        arrays |= {f"members{g}": members, f"values{g}": values}
+    head = {"version": VERSION, "in": source, "out": target, "groups": len(box.groups)}
+    return Record("begin", head, arrays)

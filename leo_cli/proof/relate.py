@@ -2,48 +2,52 @@
 beside the two files.
 
 A unit that a rewrite left in its place is matched with the unit that it was (`Layer.origin`); new
-units, and those whose meaning changed (a shifted linear unit), are matched with none and must be
-active. Units of the larger model that are gone though unstable are linked to a unit of the same or
-the opposite direction. Nothing depends on which rewrite made the network.
+units, and those whose meaning changed (a shifted linear unit), are matched with none. Units of the
+larger model that are gone though unstable are matched with a unit of the same or the opposite
+direction. Nothing depends on which rewrite made the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.network import Network
-from leo_cli.proof.checker import Checker, Fails, Record
+from leo_cli.proof.checker import Checker, Record
 from leo_cli.proof.graph import Array, Net, Node
 
-ALIKE = 1e-9  # 1 - cosine of rows that are worth a link
-CLOSE = (
-    1e-3  # difference from the matched unit, relative to its range, beyond which no match is tried
-)
+ALIKE = 1e-9  # 1 - cosine of rows that are worth a match
+CLOSE = 1e-3  # difference from a partner, relative to its range, beyond which there is no match
 
 
 def prove_rewrite(
-    checker: Checker, new: Net, network: Network, node_of: dict[int, int], names: Sequence[str]
+    checker: Checker, network: Network, node_of: dict[int, int], names: Sequence[str]
 ) -> tuple[list[Record], Floats]:
-    """Records that relate `new`, the file that `network` was written to, to the checker's model,
-    and the proved deviation.
+    """Records that relate the checker's smaller model, the file that `network` was written to, to
+    the larger one, and the proved deviation.
 
     node_of: layer -> node of the larger model. names: of the larger network's layers. Raises Fails
     where no relation is found.
     """
-    checker.new = new
+    old, new = checker.old, checker.new
+    if new is None:
+        raise ValueError("the checker has no smaller model")
+    guesses = [_first_guess(old, new, k, network) for k in range(len(new.nodes))]
+    _by_order(old, new, network, node_of, names, guesses)
+    checker.advance(len(old.nodes) - 1)
     records = []
-    matches = [_first_guess(checker.old, new, k, network) for k in range(len(new.nodes))]
-    _by_order(checker.old, new, network, node_of, names, matches)
-    for record in _links(checker, matches):
+    for record in _links(checker, guesses):
         checker.apply(record)
         records.append(record)
-    for node, (match, unit) in zip(new.nodes, matches, strict=True):
-        record = _record(checker, node, match, unit)
-        checker.apply(record)
-        records.append(record)
+    for at, (partner_node, partner) in enumerate(guesses):
+        k = checker.place[at]
+        if k >= len(old.nodes):
+            checker.advance(k)
+            for of in np.unique(partner_node[partner_node > 0]).tolist():
+                units = np.flatnonzero(partner_node == of)
+                records += _matched(checker, k, of, units, partner[units])
     return records, checker.differences()
 
 
@@ -73,7 +77,7 @@ def _by_order(
     network: Network,
     node_of: dict[int, int],
     names: Sequence[str],
-    matches: list[tuple[Ints, Ints]],
+    guesses: list[tuple[Ints, Ints]],
 ) -> None:
     """ReLU layers whose tensors have other names than their layers: by their order."""
     relus = [k for k, node in enumerate(new.nodes) if node.relu]
@@ -85,59 +89,63 @@ def _by_order(
         if node is None:
             continue
         good = (layer.origin >= 0) & (layer.origin < len(old.nodes[node].bias))
-        match, unit = matches[k]
+        match, unit = guesses[k]
         match[:], unit[:] = np.where(good, node, -1), np.where(good, layer.origin, 0)
 
 
-def _record(checker: Checker, node: Node, match: Ints, unit: Ints) -> Record:
-    """The match of each unit, without those that differ too much from what they are matched
-    with."""
-    factor = np.ones(len(match))
-    if checker.relations and node.terms:
-        z = checker.image(node.terms, node.bias, node.slack)
-        for k in np.unique(match[match > 0]).tolist():
-            at = np.flatnonzero(match == k)
-            e = checker.less(z, k, at, unit[at], factor[at])
-            low, high = checker.ends(checker.by_node(e.matrix, e.offset, e.radius))
-            span = checker.upper[k][unit[at]] - checker.lower[k][unit[at]]
-            far = np.maximum(np.abs(low), np.abs(high)) > CLOSE * span
-            alone = at[far]
-            if node.relu and len(alone):
-                form = checker.by_node(z.matrix[alone], z.offset[alone], z.radius[alone])
-                alone = alone[checker.ends(form)[0] >= 0]
-            match[alone] = -1
+def _matched(checker: Checker, k: int, of: int, units: Ints, partners: Ints) -> Iterator[Record]:
+    """The match of units of a node, without those that differ too much from their partners."""
+    first = np.unique(partners, return_index=True)[1]
+    units, partners = units[first], partners[first]
+    if checker.nodes[k].relu is not checker.nodes[of].relu or not len(units):
+        return
+    known = checker.lower[k], checker.upper[k]
+    record = _record(k, of, units, partners, np.ones(len(units)), np.zeros(len(units), bool))
+    checker.apply(record)
+    match = checker.view.matches[k][-1]
+    span = (checker.upper[of] - checker.lower[of])[match.partners]
+    close = np.isin(units, match.units[match.size <= CLOSE * span])
+    # what is active needs no partner: only whether it is active is of interest
+    close |= checker.lower[k][units] >= 0
+    if not close.all():
+        checker.view.matches[k].pop()
+        checker.lower[k], checker.upper[k] = known
+        if not close.any():
+            return
+        units, partners = units[close], partners[close]
+        record = _record(k, of, units, partners, np.ones(len(units)), np.zeros(len(units), bool))
+        checker.apply(record)
+    yield record
+
+
+def _record(
+    k: int, of: int, units: Ints, partners: Ints, factors: Floats, opposite: Bools
+) -> Record:
     arrays: dict[str, Array] = {
-        "match": match.astype(np.int32),
-        "unit": unit.astype(np.int32),
-        "factor": factor,
+        "units": units.astype(np.int32),
+        "partners": partners.astype(np.int32),
+        "factors": factors.astype(np.float64),
+        "opposite": opposite.astype(np.uint8),
     }
-    return Record("node", {}, arrays)
+    return Record("match", {"node": k, "of": of}, arrays)
 
 
-def _links(checker: Checker, matches: Sequence[tuple[Ints, Ints]]) -> list[Record]:
-    """Unstable units of the larger model that no unit stems from, linked to one of nearly their
+def _links(checker: Checker, guesses: Sequence[tuple[Ints, Ints]]) -> Iterator[Record]:
+    """Unstable units of the larger model that no unit stems from, matched with one of nearly their
     direction."""
-    checker.advance(len(checker.old.nodes))
-    kept = {(int(k), int(j)) for match, unit in matches for k, j in zip(match, unit, strict=True)}
-    records = []
+    kept = {(int(k), int(j)) for match, unit in guesses for k, j in zip(match, unit, strict=True)}
+    shared = {k for k in checker.place if k < len(checker.old.nodes)}
     for k, node in enumerate(checker.old.nodes):
-        if not node.relu:
+        if not node.relu or k in shared:
             continue
         unstable = (checker.lower[k] < 0) & (checker.upper[k] > 0)
         stays = np.array([(k, j) in kept for j in range(len(node.bias))])
         pairs = _pairs(node, unstable & ~stays, unstable & stays)
-        if pairs:
-            units, partners, factors, opposite = (
-                np.array(part) for part in zip(*pairs, strict=True)
-            )
-            arrays: dict[str, Array] = {
-                "units": units.astype(np.int32),
-                "partners": partners.astype(np.int32),
-                "factors": factors.astype(np.float64),
-                "opposite": opposite.astype(np.uint8),
-            }
-            records.append(Record("links", {"node": k}, arrays))
-    return records
+        while pairs:  # a record names each partner once
+            now = {pair[1]: pair for pair in reversed(pairs)}
+            pairs = [pair for pair in pairs if pair not in now.values()]
+            parts = (np.array(part) for part in zip(*now.values(), strict=True))
+            yield _record(k, k, *parts)
 
 
 def _pairs(node: Node, gone: Bools, stays: Bools) -> list[tuple[int, int, float, bool]]:
@@ -154,6 +162,3 @@ def _pairs(node: Node, gone: Bools, stays: Bools) -> list[tuple[int, int, float,
             if factor > 0:
                 found.append((i, j, factor, bool(cosine[j] < 0)))
     return found
-
-
-__all__ = ["Fails", "prove_rewrite"]

@@ -1,35 +1,69 @@
-"""Write the records of a proof: a line of magic, then one compressed stream
-(docs/proof-format.md)."""
+"""Write the records of a proof: a ZIP file with a member for each (docs/proof-format.md).
+
+Records go to a temporary file as they are made, so that a proof may be larger than memory: what is
+held of each is its entry in the file's directory.
+"""
 
 from __future__ import annotations
 
+import io
 import json
-import struct
-import zlib
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Iterable
 from typing import BinaryIO
 
 import numpy as np
 
-from leo_cli.proof.checker import MAGIC, Record
+from leo_cli.proof.checker import Record
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the same proof is the same file
 
 
 def encoded(record: Record) -> bytes:
-    """A record as it stands in the stream, before compression."""
-    arrays = {
-        name: np.ascontiguousarray(a).astype(a.dtype.newbyteorder("<"))
-        for name, a in record.arrays.items()
-    }
-    head = {"kind": record.kind, **record.values}
-    head["arrays"] = [[name, a.dtype.str, list(a.shape)] for name, a in arrays.items()]
-    text = json.dumps(head, sort_keys=True).encode()
-    return struct.pack(">I", len(text)) + text + b"".join(a.tobytes() for a in arrays.values())
+    """A record as it stands in its member: a line of JSON, then its arrays in numpy's format."""
+    out = io.BytesIO()
+    head = {"kind": record.kind, **record.values, "arrays": list(record.arrays)}
+    out.write(json.dumps(head, sort_keys=True).encode() + b"\n")
+    for array in record.arrays.values():
+        np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
+    return out.getvalue()
 
 
-def write_records(records: Iterable[Record], stream: BinaryIO) -> None:
-    """All records, compressed as they come."""
-    pack = zlib.compressobj(9)
-    stream.write(MAGIC)
-    for record in records:
-        stream.write(pack.compress(encoded(record)))
-    stream.write(pack.flush())
+class Spool:
+    """Records on their way to a file, on disk. count: how many."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._file = tempfile.TemporaryFile(prefix="leo-")  # noqa: SIM115 - closed with the spool
+        zipfile.ZipFile(self._file, "w").close()
+
+    def add(self, record: Record) -> None:
+        """Append a record."""
+        with zipfile.ZipFile(self._file, "a") as file:
+            _put(file, f"{self.count:06d}", record)
+        self.count += 1
+
+    def copy_to(self, stream: BinaryIO) -> None:
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, stream)
+
+
+def write_records(
+    begin: Record, spool: Spool | None, rest: Iterable[Record], stream: BinaryIO
+) -> None:
+    """A whole proof: its first record, those of a spool, and some more. stream: open for reading
+    as well."""
+    if spool is not None:
+        spool.copy_to(stream)
+    with zipfile.ZipFile(stream, "w" if spool is None else "a") as file:
+        for number, record in enumerate(rest, spool.count if spool else 0):
+            _put(file, f"{number:06d}", record)
+        _put(file, "begin", begin)
+
+
+def _put(file: zipfile.ZipFile, name: str, record: Record) -> None:
+    entry = zipfile.ZipInfo(name, EPOCH)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    file.writestr(entry, encoded(record), compresslevel=9)

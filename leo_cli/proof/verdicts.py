@@ -19,9 +19,10 @@ from leo_cli.arrays import Bools, Floats, Ints, Singles
 from leo_cli.bounds.interval import propagate
 from leo_cli.domain import Domain
 from leo_cli.network import Network
-from leo_cli.proof.bounding import Arithmetic, Box, Group
-from leo_cli.proof.checker import BATCH, Checker, Fails, Part, Record, contains, halves
+from leo_cli.proof.bounding import Arithmetic, Box
+from leo_cli.proof.checker import Checker, Fails, Part, Record, Tree, contains
 from leo_cli.proof.graph import Array, Net
+from leo_cli.proof.stream import Spool
 from leo_cli.stability.branch import Branching
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.cover import plain_tree
@@ -37,6 +38,8 @@ from leo_cli.stability.optimised import OptimisedSlopes
 from leo_cli.stability.verdict import LayerStability, StabilityMap, State, Verdict
 
 STRICT = 4.0
+PARTS = 256  # of a tree, in one record
+NUMBERS = 1 << 22  # slopes, in one record
 DEEPER = 12  # how many times a leaf of the tree of boxes may be halved again
 REPAIR_SECONDS = 20.0  # for the questions of one layer
 
@@ -58,7 +61,7 @@ class Proved:
     back."""
 
     checker: Checker
-    records: tuple[Record, ...]
+    records: Spool
     stability: StabilityMap
     node_of: dict[int, int]
     given_up: int
@@ -66,8 +69,12 @@ class Proved:
 
 def box_of_domain(domain: Domain) -> Box:
     """The domain as the checker sees it: without its linear constraints, so perhaps larger."""
-    groups = tuple(Group(g.members, g.cold, g.hot) for g in domain.one_hot)
-    return Box(domain.lower, domain.upper, domain.integer, groups)
+    groups = []
+    for group in domain.one_hot:
+        order = np.argsort(group.members)
+        choices = np.where(np.eye(len(order), dtype=bool), group.hot[order], group.cold[order])
+        groups.append((group.members[order], choices))
+    return Box(domain.lower, domain.upper, domain.integer, tuple(groups))
 
 
 def relu_nodes(net: Net, network: Network) -> dict[int, int]:
@@ -107,7 +114,8 @@ class _Prover:
         math = Arithmetic(strict=STRICT)
         self.checker = Checker(net, None, box_of_domain(domain), math, budget.jobs)
         self.node_of = relu_nodes(net, network)
-        self.records: list[Record] = []
+        self.records = Spool()
+        self.answered: Bools = np.zeros(0, dtype=bool)
 
     def _questions(self, layer: int) -> Iterator[Question]:
         """What the checker's bounds leave open of the verdicts of a layer."""
@@ -124,7 +132,7 @@ class _Prover:
     # The tree of boxes
 
     def boxes(self) -> None:
-        """A record for each tree of boxes that settled something, shallow questions first."""
+        """Records of each tree of boxes that settled something, shallow questions first."""
         verdicts = [v for layer in self.stability.layers for v in layer.verdicts]
         trees = {
             id(v.evidence): None for v in verdicts if isinstance(v.evidence, InputSplitEvidence)
@@ -133,24 +141,22 @@ class _Prover:
             self._boxes(tree)
 
     def _boxes(self, tree: int) -> None:
-        """One record for all that one tree settled. The tree itself may rest on optimised slopes,
+        """Records for all that one tree settled. The tree itself may rest on optimised slopes,
         which no record holds, so another is made without."""
-        self.checker.all_bounds()
+        self.checker.advance(len(self.checker.old.nodes) - 1)
         asked = [q for layer in self.node_of for q in self._questions(layer)]
         asked = [q for q in asked if id(q.evidence) == tree]
         if not asked:
+            self.checker.restart()
             return
+        self.checker.finish()
         keys = [(q.layer, q.unit, q.above) for q in asked]
         plain = plain_tree(self._bounded(len(self.network.layers)), keys, self.budget)
-        axis, cut, failed = _grown(self.checker, plain, self._claims(asked), self.budget)
-        asked = [q for q in asked if (self.node_of[q.layer], q.unit) not in failed]
-        if not asked:
-            return
-        record = Record("boxes", {}, {**self._claims(asked), "axis": axis, "cut": cut})
-        self.checker.apply(record)
-        self.records.append(record)
+        for record in grown(self.checker, plain, self._asked(asked), self.budget):
+            self.checker.apply(record)
+            self.records.add(record)
 
-    def _claims(self, asked: Sequence[Question]) -> dict[str, Ints]:
+    def _asked(self, asked: Sequence[Question]) -> dict[str, Ints]:
         return {
             "nodes": np.array([self.node_of[q.layer] for q in asked], np.int32),
             "units": np.array([q.unit for q in asked], np.int32),
@@ -161,7 +167,7 @@ class _Prover:
 
     def layer(self, layer: int, node: int) -> None:
         """Records for a layer, until its verdicts are settled or given up."""
-        self.checker.advance(node + 1)
+        self.checker.advance(node)
         self._slopes(node, list(self._questions(layer)))
         for question in list(self._questions(layer)):
             self._phases(node, question)
@@ -173,34 +179,28 @@ class _Prover:
                 self._phases(node, question)
 
     def _slopes(self, node: int, asked: Sequence[Question]) -> None:
-        """Records of slopes, as bytes where that is fine enough."""
+        """Trees of one leaf, with slopes for each question: as bytes where that is fine enough."""
         rows = [q for q in asked if isinstance(q.evidence, LinearEvidence) and q.evidence.slopes]
         columns = self._columns(node)
+        size = max(1, NUMBERS // max(1, len(columns)))
         for kind in (np.uint8, np.float64):
-            rows = [q for q in rows if not self._settled(node, q)]
-            if not rows:
-                return
-            slopes = np.array([self._row(q.evidence.slopes, columns) for q in rows])  # type: ignore[union-attr]
-            coded = _coded(slopes, kind)
-            good = self._try(node, rows, self._slope_record(node, rows, columns, coded))
-            if good.any():
-                kept = [q for q, settled in zip(rows, good, strict=True) if settled]
-                record = self._slope_record(node, kept, columns, coded[good])
-                self.checker.apply(record)
-                self.records.append(record)
+            for at in range(0, len(rows), size):
+                part = [q for q in rows[at : at + size] if not self._settled(node, q)]
+                slopes = np.array([self._row(q.evidence.slopes, columns) for q in part])  # type: ignore[union-attr]
+                coded = _coded(slopes, kind)
+                good = np.ones(len(part), dtype=bool)
+                while len(part) and not self._kept(node, part, [self._tree(part, columns, coded)]):
+                    good = self.answered
+                    part = [q for q, settled in zip(part, good, strict=True) if settled]
+                    coded = coded[good]
 
-    def _slope_record(
-        self, node: int, rows: Sequence[Question], columns: Ints, slopes: Floats
-    ) -> Record:
-        arrays: dict[str, Array] = {
-            "units": np.array([q.unit for q in rows], np.int32),
-            "above": np.array([q.above for q in rows], np.uint8),
-            "slopes": slopes,
-        }
-        return Record("slopes", {"node": node}, {**arrays, **_slope_columns(columns)})
+    def _tree(self, asked: Sequence[Question], columns: Ints, slopes: Floats) -> Record:
+        leaf = {"node": np.array([-1]), "unit": np.array([0]), "cut": np.zeros(1)}
+        arrays = {**self._asked(asked), **leaf, "slopes": slopes, **_places("slopes", columns)}
+        return Record("tree", {"inner": 0}, arrays)
 
     def _phases(self, node: int, question: Question) -> None:
-        """A record of one tree over phases."""
+        """A tree over phases, its parts in the order in which the checker takes them."""
         if not isinstance(question.evidence, PhaseSplitEvidence) or self._settled(node, question):
             return
         leaves = question.evidence.leaves
@@ -208,53 +208,76 @@ class _Prover:
             list(zip(leaf.layers.tolist(), leaf.units.tolist(), leaf.phases.tolist(), strict=True))
             for leaf in leaves
         ]
-        order: list[int] = []
-        tree: list[tuple[int, int]] = []
-        if not self._preorder(paths, list(range(len(leaves))), 0, tree, order):
-            return
         columns = self._columns(node)
-        slopes = np.array([self._row(leaves[i].slopes, columns) for i in order])
-        multipliers = np.concatenate([np.zeros(0), *(leaves[i].multipliers for i in order)])
         for kind in (np.uint8, np.float64):
-            arrays = {
-                "tree_nodes": np.array([k for k, _ in tree], np.int32),
-                "tree_units": np.array([j for _, j in tree], np.int32),
-                "multipliers": multipliers.astype(np.float32).astype(np.float64)
-                if kind is np.uint8
-                else multipliers,
-                "slopes": _coded(slopes, kind),
-            }
-            values = {"node": node, "unit": question.unit, "above": int(question.above)}
-            record = Record("phases", values, {**arrays, **_slope_columns(columns)})
-            if self._try(node, [question], record)[0]:
-                self.checker.apply(record)
-                self.records.append(record)
+            records = list(self._batches(question, paths, columns, kind))
+            if records and self._kept(node, [question], records):
                 return
 
-    def _preorder(
+    def _batches(
         self,
+        question: Question,
         paths: list[list[tuple[int, int, bool]]],
-        members: list[int],
-        depth: int,
-        tree: list[tuple[int, int]],
-        order: list[int],
-    ) -> bool:
-        """Write the tree that the leaves' paths describe; False if they describe none."""
-        if len(members) == 1 and len(paths[members[0]]) == depth:
-            tree.append((-1, -1))
-            order.append(members[0])
-            return True
-        if not members or any(len(paths[i]) <= depth for i in members):
-            return False
-        splits = {paths[i][depth][:2] for i in members}
-        if len(splits) != 1:
-            return False
-        layer, unit = splits.pop()
-        if layer not in self.node_of:
-            return False
-        tree.append((self.node_of[layer], unit))
-        halves_of = ([i for i in members if paths[i][depth][2] is side] for side in (True, False))
-        return all(self._preorder(paths, part, depth + 1, tree, order) for part in halves_of)
+        columns: Ints,
+        kind: type,
+    ) -> Iterator[Record]:
+        """Records of the tree that leaves' paths describe; none if they describe none."""
+        leaves = question.evidence.leaves  # type: ignore[union-attr]
+        stack, values = [(list(range(len(leaves))), 0)], {"inner": 0}
+        records: list[Record] = []
+        head: dict[str, Array] = {**self._asked([question])}
+        while stack:
+            batch = [stack.pop() for _ in range(min(len(stack), PARTS))]
+            rows: list[tuple[int, int]] = []
+            ends: list[int] = []
+            for members, depth in batch:
+                if len(members) == 1 and len(paths[members[0]]) == depth:
+                    rows.append((-1, 0))
+                    ends.append(members[0])
+                    continue
+                splits = {paths[i][depth][:2] for i in members if len(paths[i]) > depth}
+                halves = [
+                    [i for i in members if len(paths[i]) > depth and paths[i][depth][2] is side]
+                    for side in (True, False)
+                ]
+                layer, unit = splits.pop() if len(splits) == 1 else (-1, -1)
+                if layer not in self.node_of or sum(map(len, halves)) < len(members):
+                    return
+                if not all(halves):
+                    return
+                rows.append((self.node_of[layer], unit))
+                stack += [(half, depth + 1) for half in halves]
+            arrays = {
+                **head,
+                "node": np.array([k for k, _ in rows], np.int32),
+                "unit": np.array([j for _, j in rows], np.int32),
+                "cut": np.zeros(len(rows), np.float32),
+            }
+            if ends:
+                slopes = np.array([self._row(leaves[i].slopes, columns) for i in ends])
+                arrays |= {"slopes": _coded(slopes, kind), **_places("slopes", columns)}
+                arrays |= self._multipliers([(paths[i], leaves[i].multipliers) for i in ends], kind)
+            records.append(
+                Record("parts" if records else "tree", {} if records else values, arrays)
+            )
+            head = {}
+        yield from records
+
+    def _multipliers(
+        self, leaves: list[tuple[list[tuple[int, int, bool]], Floats]], kind: type
+    ) -> dict[str, Array]:
+        """The multipliers of the phases on the way to each leaf."""
+        used = sorted(
+            {(self.node_of[layer], unit) for path, _ in leaves for layer, unit, _ in path}
+        )
+        place = {pair: column for column, pair in enumerate(used)}
+        table = np.zeros((len(leaves), len(used)), np.float32 if kind is np.uint8 else np.float64)
+        for row, (path, given) in enumerate(leaves):
+            for (layer, unit, _), value in zip(path, given.tolist(), strict=True):
+                table[row, place[self.node_of[layer], unit]] += value
+        columns = np.array(used, np.int64).reshape(-1, 2)
+        arrays = {"multipliers": table, **_places("multipliers", columns[:, [0, 1, 0]])}
+        return arrays if used else {}
 
     def _columns(self, node: int) -> Ints:
         """(n, 2) (layer, unit) of the units before a node whose slopes can be chosen."""
@@ -280,16 +303,22 @@ class _Prover:
             return bool(self.checker.upper[node][question.unit] <= 0)
         return bool(self.checker.lower[node][question.unit] >= 0)
 
-    def _try(self, node: int, asked: Sequence[Question], record: Record) -> Bools:
-        """Which questions a record settles; the checker is as before."""
-        low, high = self.checker.lower[node].copy(), self.checker.upper[node].copy()
+    def _kept(self, node: int, asked: Sequence[Question], records: Sequence[Record]) -> bool:
+        """Whether records settle all questions; if not, they leave no trace but `answered`."""
+        known = self.checker.lower[node], self.checker.upper[node]
         try:
-            self.checker.apply(record)
-            return np.array([self._settled(node, q) for q in asked])
+            for record in records:
+                self.checker.apply(record)
+            self.answered = np.array([self._settled(node, q) for q in asked])
         except Fails:
-            return np.zeros(len(asked), dtype=bool)
-        finally:
-            self.checker.lower[node], self.checker.upper[node] = low, high
+            self.answered = np.zeros(len(asked), dtype=bool)
+        if not self.answered.all():
+            self.checker.tree = None
+            self.checker.lower[node], self.checker.upper[node] = known
+            return False
+        for record in records:
+            self.records.add(record)
+        return True
 
     def _found_again(self, layer: int, left: Sequence[Question]) -> Iterator[Question]:
         """New evidence for questions of a layer, found with the checker's bounds."""
@@ -346,7 +375,8 @@ class _Prover:
     def result(self) -> Proved:
         """The verdicts that the checker's bounds support, and a record that claims them."""
         layers, given_up = [], 0
-        self.checker.advance(len(self.checker.old.nodes))
+        self.checker.advance(len(self.checker.old.nodes) - 1)
+        self.checker.finish()
         for i, known in enumerate(self.stability.layers):
             node = self.node_of.get(i)
             verdicts = []
@@ -367,52 +397,55 @@ class _Prover:
                 low, high = known.lower, known.upper
             layers.append(LayerStability(low, high, tuple(verdicts)))
         stability = replace(self.stability, layers=tuple(layers))
-        for i, node in sorted(self.node_of.items(), key=lambda pair: pair[1]):
-            states = {
-                "inactive": stability.layers[i].inactive.astype(np.int32),
-                "active": stability.layers[i].active.astype(np.int32),
-            }
-            self.records.append(Record("states", {"node": node}, states))
-        witnesses = self._witnesses(stability)
-        if witnesses is not None:
-            self.checker.apply(witnesses)
-            self.records.append(witnesses)
-        return Proved(self.checker, tuple(self.records), stability, self.node_of, given_up)
+        record = self._verdicts(stability)
+        self.checker.apply(record)
+        self.records.add(record)
+        return Proved(self.checker, self.records, stability, self.node_of, given_up)
 
-    def _witnesses(self, stability: StabilityMap) -> Record | None:
-        """Two points for every unstable unit, of as few points as a greedy choice finds."""
+    def _verdicts(self, stability: StabilityMap) -> Record:
+        """The record of all verdicts: two points for every unstable unit, of as few points as a
+        greedy choice finds."""
+        table = [
+            (node, unit, state)
+            for i, node in sorted(self.node_of.items(), key=lambda pair: pair[1])
+            for state, name in enumerate((State.INACTIVE, State.ACTIVE))
+            for unit in stability.layers[i].units(name).tolist()
+        ]
         points = stability.witnesses
         points = points[[contains(self.checker.box, point[None]) for point in points]]
-        wanted = [
-            (self.node_of[i], unit)
-            for i, layer in enumerate(stability.layers)
-            if i in self.node_of
-            for unit in layer.units(State.UNSTABLE).tolist()
+        unstable = [
+            (node, unit)
+            for i, node in sorted(self.node_of.items(), key=lambda pair: pair[1])
+            for unit in stability.layers[i].units(State.UNSTABLE).tolist()
         ]
-        if not wanted or not len(points):
-            return None
-        signs = self.checker.signs(points)
-        shown = np.stack([signs[k][:, unit] for k, unit in wanted], axis=1)
-        answers = np.concatenate([shown < 0, shown > 0], axis=1)
-        open_, chosen = answers.any(axis=0), []
-        while open_.any():
-            best = int(answers[:, open_].sum(axis=1).argmax())
-            chosen.append(best)
-            open_ = open_ & ~answers[best]
-        rows = answers[chosen]
-        count = len(wanted)
-        good = rows[:, :count].any(axis=0) & rows[:, count:].any(axis=0)
-        kept = points[chosen]
-        small = kept.astype(np.float32)
-        nodes, units = np.array(wanted, np.int32)[good].T
+        below = above = np.zeros(0, np.int32)
+        if unstable and len(points):
+            signs = self.checker.signs(points)
+            shown = np.stack([signs[k][:, unit] for k, unit in unstable], axis=1)
+            answers = np.concatenate([shown < 0, shown > 0], axis=1)
+            open_, chosen = answers.any(axis=0), []
+            while open_.any():
+                best = int(answers[:, open_].sum(axis=1).argmax())
+                chosen.append(best)
+                open_ = open_ & ~answers[best]
+            rows, points, count = answers[chosen], points[chosen], len(unstable)
+            good = np.flatnonzero(rows[:, :count].any(axis=0) & rows[:, count:].any(axis=0))
+            table += [(*unstable[i], 2) for i in good.tolist()]
+            below = rows[:, good].argmax(axis=0).astype(np.int32)
+            above = rows[:, count + good].argmax(axis=0).astype(np.int32)
+        else:
+            points = points[:0]
+        small = points.astype(np.float32)
+        columns = np.array(table, np.int32).reshape(-1, 3)
         arrays: dict[str, Array] = {
-            "points": small if np.array_equal(small, kept) else kept,
-            "nodes": nodes,
-            "units": units,
-            "negative": rows[:, :count].argmax(axis=0)[good].astype(np.int32),
-            "positive": rows[:, count:].argmax(axis=0)[good].astype(np.int32),
+            "points": small if np.array_equal(small, points) else points,
+            "nodes": columns[:, 0],
+            "units": columns[:, 1],
+            "states": columns[:, 2].astype(np.uint8),
+            "below": below,
+            "above": above,
         }
-        return Record("witnesses", {}, arrays)
+        return Record("verdicts", {}, arrays)
 
 
 def _undecided(verdict: Verdict, low: float, high: float) -> Verdict:
@@ -431,56 +464,70 @@ def _coded(slopes: Floats, kind: type) -> Floats:
     return np.rint(slopes * 255.0).astype(np.uint8) if kind is np.uint8 else slopes
 
 
-def _slope_columns(columns: Ints) -> dict[str, Ints]:
+def _places(name: str, columns: Ints) -> dict[str, Array]:
+    """The arrays that say for which units columns of numbers are."""
     return {
-        "slope_nodes": columns[:, 2].astype(np.int32),
-        "slope_units": columns[:, 1].astype(np.int32),
+        f"{name}_nodes": columns[:, 2].astype(np.int32),
+        f"{name}_units": columns[:, 1].astype(np.int32),
     }
 
 
-def _grown(
-    checker: Checker, tree: InputSplitEvidence, claims: dict[str, Ints], budget: Budget
-) -> tuple[Array, Array, set[tuple[int, int]]]:
-    """The tree in preorder, with leaves halved further where that is needed, and the (node, unit)
-    that stay open."""
-    nodes = claims["nodes"]
-    asked = {
-        k: (claims["units"][nodes == k], claims["above"][nodes == k] != 0)
-        for k in np.unique(nodes).tolist()
-    }
+def grown(
+    checker: Checker, tree: InputSplitEvidence, asked: dict[str, Ints], budget: Budget
+) -> Iterator[Record]:
+    """Records of a tree of boxes, for a checker that has taken in all nodes. Leaves are halved
+    further where that is needed, and nodes become leaves as soon as nothing is open."""
     axis, cut, child = tree.axis.tolist(), tree.cut.tolist(), tree.child.tolist()
     box = checker.box
     whole = np.maximum(box.upper - box.lower, np.finfo(np.float64).tiny)
-    todo = [(0, Part(box.lower, box.upper, {}, {}), 0)]
+    sign = np.where(asked["above"] != 0, -1, 1)
+    wanted = {
+        int(k): (asked["units"][asked["nodes"] == k], sign[asked["nodes"] == k])
+        for k in np.unique(asked["nodes"])
+    }
+    state = Tree(True, wanted)
+    todo: list[tuple[int, Part, int]] = [(0, {}, 0)]
     failed: set[tuple[int, int]] = set()
+    head: dict[str, Array] | None = {**asked}
     while todo:
-        batch = [todo.pop() for _ in range(min(len(todo), BATCH))]
-        bounded = checker.bound_parts([part for _, part, _ in batch], asked)
-        for (node, _, extra), part in zip(batch, bounded, strict=True):
-            open_claims = set(checker.open_claims(part, asked)) - failed
-            if axis[node] < 0:
-                if not open_claims:
-                    continue
-                i = int(np.argmax((part.upper - part.lower) / whole))
-                middle = float(part.lower[i] + 0.5 * (part.upper[i] - part.lower[i]))
-                thin = not part.lower[i] < middle < part.upper[i]
-                if extra >= DEEPER or thin or budget.expired():
+        batch = [todo.pop() for _ in range(min(len(todo), PARTS))]
+        checker.bound(state, [part for _, part, _ in batch], None)
+        rows: list[tuple[int, int, float]] = []
+        for node, part, extra in batch:
+            open_claims = _open(part, wanted) - failed
+            if open_claims and axis[node] < 0:
+                low, high = part.get(0, (box.lower, box.upper))
+                i = int(np.argmax((high - low) / whole))
+                middle = float(low[i] + 0.5 * (high[i] - low[i]))
+                if extra >= DEEPER or not low[i] < middle < high[i] or budget.expired():
                     failed |= open_claims
-                    continue
-                axis[node], cut[node], extra = i, middle, extra + 1
-                child[node] = [len(axis), len(axis) + 1]
-                axis += [-1, -1]
-                cut += [0.0, 0.0]
-                child += [[-1, -1], [-1, -1]]
-            elif not open_claims:
-                axis[node] = -1  # settled before it was split: its halves are needed no more
+                else:
+                    axis[node], cut[node], extra = i, middle, extra + 1
+                    child[node] = [len(axis), len(axis) + 1]
+                    axis += [-1, -1]
+                    cut += [0.0, 0.0]
+                    child += [[-1, -1], [-1, -1]]
+            if axis[node] < 0 or not open_claims:
+                rows.append((-1, 0, 0.0))
                 continue
-            first, second = halves(box, part, axis[node], cut[node])
-            todo += [(child[node][1], second, extra), (child[node][0], first, extra)]
-    order, stack = [], [0]
-    while stack:
-        node = stack.pop()
-        order.append(node)
-        if axis[node] >= 0:
-            stack += [child[node][1], child[node][0]]
-    return np.array(axis, np.int32)[order], np.array(cut)[order], failed
+            rows.append((0, axis[node], cut[node]))
+            above, below = checker.halves(state, part, 0, axis[node], cut[node])
+            todo += [(child[node][1], above, extra), (child[node][0], below, extra)]
+        arrays = {
+            **(head or {}),
+            "node": np.array([row[0] for row in rows], np.int8),
+            "unit": np.array([row[1] for row in rows], np.int32),
+            "cut": np.array([row[2] for row in rows], np.float64),
+        }
+        yield Record("parts", {}, arrays) if head is None else Record("tree", {"inner": 1}, arrays)
+        head = None
+
+
+def _open(part: Part, wanted: dict[int, tuple[Array, Array]]) -> set[tuple[int, int]]:
+    """The (node, unit) of which the bounds in a part do not settle what is asked."""
+    found = set()
+    for k, (units, sign) in wanted.items():
+        low, high = part[k]
+        wrong = np.where(sign < 0, high[units] > 0, low[units] < 0)
+        found |= {(k, int(unit)) for unit in units[wrong]}
+    return found

@@ -59,10 +59,16 @@ def mutants(
                 break
 
 
-def _pick(case: Case, rng: np.random.Generator, kind: str, array: str) -> int | None:
-    """A record of this kind with entries in this array."""
+TREE = ("tree", "parts")
+
+
+def _pick(
+    case: Case, rng: np.random.Generator, kind: str | tuple[str, ...], array: str
+) -> int | None:
+    """A record of one of these kinds with entries in this array."""
+    kinds = (kind,) if isinstance(kind, str) else kind
     fits = [i for i, r in enumerate(case.records)
-            if r.kind == kind and array in r.arrays and r.arrays[array].size]  # fmt: skip
+            if r.kind in kinds and array in r.arrays and r.arrays[array].size]  # fmt: skip
     return fits[int(rng.integers(len(fits)))] if fits else None
 
 
@@ -75,7 +81,7 @@ def _with(case: Case, at: int, **arrays: Floats) -> Case:
 def _changed(
     case: Case,
     rng: np.random.Generator,
-    kind: str,
+    kind: str | tuple[str, ...],
     array: str,
     change: Callable[[Floats, int], object],
 ) -> Case | None:
@@ -96,34 +102,56 @@ def _changed(
     return _with(case, at, **{array: flat.reshape(values.shape)})
 
 
+def _verdicts(case: Case) -> int:
+    (at,) = [i for i, r in enumerate(case.records) if r.kind == "verdicts"]
+    return at
+
+
 def _state_added(case: Case, rng: np.random.Generator) -> Case | None:
     """A unit that is not proved stable is claimed to be inactive or active."""
-    fits = [i for i, r in enumerate(case.records) if r.kind == "states"]
-    at = fits[int(rng.integers(len(fits)))]
+    at = _verdicts(case)
     record = case.records[at]
-    width = case.old.widths[int(record.values["node"])]
-    name = ("inactive", "active")[int(rng.integers(2))]
-    rest = np.setdiff1d(np.arange(width), record.arrays[name])
-    if len(rest) == 0:
-        return None
-    unit = rest[int(rng.integers(len(rest)))]
-    return _with(case, at, **{name: np.append(record.arrays[name], unit)})
+    known = set(
+        zip(*(record.arrays[n].tolist() for n in ("nodes", "units", "states")), strict=True)
+    )
+    rest = [
+        (k, j, state)
+        for k, node in enumerate(case.old.nodes)
+        if node.relu
+        for j in range(len(node.bias))
+        for state in (0, 1)
+        if (k, j, state) not in known
+    ]
+    claim = rest[int(rng.integers(len(rest)))]
+    names = ("nodes", "units", "states")
+    return _with(
+        case, at, **{n: np.append(record.arrays[n], x) for n, x in zip(names, claim, strict=True)}
+    )
 
 
-def _state_unit_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    name = ("inactive", "active")[int(rng.integers(2))]
-    return _changed(case, rng, "states", name, lambda a, i: int(rng.integers(-1, 40)))
+def _state_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    return _changed(case, rng, "verdicts", "states", lambda a, i: int(rng.integers(0, 4)))
+
+
+def _verdict_unit_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    name = ("units", "nodes")[int(rng.integers(2))]
+    return _changed(case, rng, "verdicts", name, lambda a, i: int(rng.integers(-1, 12)))
 
 
 def _witness_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    """Another point, or another unit, than what showed that a unit is unstable."""
-    name = ("negative", "positive", "units", "nodes")[int(rng.integers(4))]
-    return _changed(case, rng, "witnesses", name, lambda a, i: int(rng.integers(-1, 6)))
+    """Another point than what showed that a unit is unstable."""
+    name = ("below", "above")[int(rng.integers(2))]
+    return _changed(case, rng, "verdicts", name, lambda a, i: int(rng.integers(-1, 6)))
+
+
+def _point_moved(case: Case, rng: np.random.Generator) -> Case | None:
+    return _changed(
+        case, rng, "verdicts", "points", lambda a, i: float(-a[i] + rng.choice([0.0, 0.1, 3.0]))
+    )
 
 
 def _slope_out_of_range(case: Case, rng: np.random.Generator) -> Case | None:
-    kind = ("slopes", "phases")[int(rng.integers(2))]
-    at = _pick(case, rng, kind, "slopes")
+    at = _pick(case, rng, TREE, "slopes")
     if at is None:
         return None
     slopes = case.records[at].arrays["slopes"]
@@ -134,95 +162,106 @@ def _slope_out_of_range(case: Case, rng: np.random.Generator) -> Case | None:
 
 
 def _slope_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    kind = ("slopes", "phases")[int(rng.integers(2))]
     return _changed(
-        case, rng, kind, "slopes",
+        case, rng, TREE, "slopes",
         lambda a, i: (255 if a[i] < 128 else 0) if a.dtype == np.uint8 else 1.0 - a[i],
     )  # fmt: skip
+
+
+def _slope_unit_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    name = ("slopes", "multipliers")[int(rng.integers(2))]
+    name += ("_units", "_nodes")[int(rng.integers(2))]
+    return _changed(case, rng, TREE, name, lambda a, i: int(rng.integers(-1, 12)))
 
 
 def _multiplier_changed(case: Case, rng: np.random.Generator) -> Case | None:
     factors = [-1.0, 0.0, 0.5, 2.0, 100.0, np.nan]
     return _changed(
-        case, rng, "phases", "multipliers", lambda a, i: float(a[i] * rng.choice(factors))
-    )
+        case, rng, TREE, "multipliers",
+        lambda a, i: float(a[i] * rng.choice(factors) + rng.choice([0.0, 0.0, 1.0, -1.0])),
+    )  # fmt: skip
 
 
 def _multipliers_dropped(case: Case, rng: np.random.Generator) -> Case | None:
-    at = _pick(case, rng, "phases", "multipliers")
+    """A row of multipliers gone: there is not one for each leaf."""
+    at = _pick(case, rng, TREE, "multipliers")
     if at is None:
         return None
     return _with(case, at, multipliers=case.records[at].arrays["multipliers"][:-1])
 
 
 def _question_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    """Another unit, or the other direction, than what the record was made for."""
+    """Another unit, or the other direction, than what the tree was made for."""
     if rng.random() < 0.5:
-        return _changed(
-            case, rng, "slopes", "above", lambda a, i: int(not a[i])
-        )  # fmt: skip
-    return _changed(case, rng, "slopes", "units", lambda a, i: int(rng.integers(-1, 12)))
+        return _changed(case, rng, TREE, "above", lambda a, i: int(not a[i]))
+    return _changed(case, rng, TREE, "units", lambda a, i: int(rng.integers(-1, 12)))
 
 
-def _phase_leaf_dropped(case: Case, rng: np.random.Generator) -> Case | None:
+def _inner_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    at = _pick(case, rng, ("tree",), "node")
+    if at is None:
+        return None
+    records = list(case.records)
+    records[at] = replace(records[at], values={"inner": 1 - records[at].values["inner"]})
+    return replace(case, records=tuple(records))
+
+
+def _leaf_dropped(case: Case, rng: np.random.Generator) -> Case | None:
     """A leaf gone from the tree, its slopes with it: part of the domain is not covered."""
-    at = _pick(case, rng, "phases", "tree_nodes")
+    at = _pick(case, rng, TREE, "node")
     if at is None:
         return None
     arrays = case.records[at].arrays
-    leaves = np.flatnonzero(arrays["tree_nodes"] < 0)
+    leaves = np.flatnonzero(arrays["node"] < 0)
+    if not len(leaves):
+        return None
     which = int(rng.integers(len(leaves)))
-    return _with(
-        case,
-        at,
-        tree_nodes=np.delete(arrays["tree_nodes"], leaves[which]),
-        tree_units=np.delete(arrays["tree_units"], leaves[which]),
-        slopes=np.delete(arrays["slopes"], which, axis=0),
-    )
+    changed = {name: np.delete(arrays[name], leaves[which]) for name in ("node", "unit", "cut")}
+    for name in ("slopes", "multipliers"):
+        if name in arrays:
+            each = len(arrays[name]) // len(leaves)
+            rows = np.arange(which * each, (which + 1) * each)
+            changed[name] = np.delete(arrays[name], rows, axis=0)
+    return _with(case, at, **changed)
 
 
-def _phase_unit_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    return _changed(case, rng, "phases", "tree_units", lambda a, i: int(rng.integers(-1, 12)))
+def _leaf_added(case: Case, rng: np.random.Generator) -> Case | None:
+    """A part that is cut becomes a leaf, or a leaf one that is cut."""
+    return _changed(case, rng, TREE, "node", lambda a, i: int(rng.integers(-1, 4)))
 
 
-def _claim_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    """The tree of boxes is said to settle another unit or direction."""
-    if rng.random() < 0.5:
-        return _changed(case, rng, "boxes", "above", lambda a, i: int(not a[i]))
-    return _changed(case, rng, "boxes", "units", lambda a, i: int(rng.integers(-1, 12)))
+def _split_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    """Another unit, or another input, is what a part is cut along."""
+    return _changed(case, rng, TREE, "unit", lambda a, i: int(rng.integers(-1, 12)))
 
 
 def _cut_moved(case: Case, rng: np.random.Generator) -> Case | None:
     return _changed(
-        case, rng, "boxes", "cut", lambda a, i: float(a[i] + rng.choice([-3.0, -0.3, 0.3, 3.0]))
+        case, rng, TREE, "cut", lambda a, i: float(a[i] + rng.choice([-3.0, -0.3, 0.3, 3.0]))
     )
 
 
-def _axis_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    inputs = case.old.widths[0]
-    return _changed(case, rng, "boxes", "axis", lambda a, i: int(rng.integers(-1, inputs + 1)))
+def _match_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    what = ("units", "partners", "factors", "opposite")[int(rng.integers(4))]
+    if what == "factors":
+        choices = [-1.0, 0.5, 2.0, np.nan, 1.0 + 2.0**-52]
+        return _changed(case, rng, ("match",), what, lambda a, i: float(a[i] * rng.choice(choices)))
+    if what == "opposite":
+        return _changed(case, rng, ("match",), what, lambda a, i: 1 - int(a[i]))
+    return _changed(case, rng, ("match",), what, lambda a, i: int(rng.integers(-1, 12)))
 
 
-def _box_dropped(case: Case, rng: np.random.Generator) -> Case | None:
-    at = _pick(case, rng, "boxes", "axis")
+def _match_node_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    at = _pick(case, rng, ("match",), "units")
     if at is None:
         return None
-    arrays = case.records[at].arrays
-    leaf = int(rng.choice(np.flatnonzero(arrays["axis"] < 0)))
-    return _with(case, at, axis=np.delete(arrays["axis"], leaf), cut=np.delete(arrays["cut"], leaf))
-
-
-def _match_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    what = ("unit", "match", "factor")[int(rng.integers(3))]
-    if what == "factor":
-        choices = [-1.0, 0.5, 2.0, np.nan, 1.0 + 2.0**-52]
-        return _changed(case, rng, "node", what, lambda a, i: float(a[i] * rng.choice(choices)))
-    return _changed(case, rng, "node", what, lambda a, i: int(rng.integers(-2, 12)))
-
-
-def _link_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    what = ("units", "partners", "factors", "opposite")[int(rng.integers(4))]
-    return _changed(case, rng, "links", what, lambda a, i: 1 - a[i].item())
+    values = {**case.records[at].values}
+    values[("node", "of")[int(rng.integers(2))]] = int(rng.integers(-1, 9))
+    if values == case.records[at].values:
+        return None
+    records = list(case.records)
+    records[at] = replace(records[at], values=values)
+    return replace(case, records=tuple(records))
 
 
 def _deviation_lowered(case: Case, rng: np.random.Generator) -> Case | None:
@@ -253,7 +292,7 @@ def _cut_short(case: Case, rng: np.random.Generator) -> Case | None:
 def _domain_changed(case: Case, rng: np.random.Generator) -> Case | None:
     """A domain that is smaller or larger in one feature than the user's."""
     record = case.records[0]
-    at = int(rng.integers(case.old.widths[0]))
+    at = int(rng.integers(len(case.old.nodes[0].bias)))
     low, high = np.array(record.arrays["lower"]), np.array(record.arrays["upper"])
     step = rng.choice([-0.5, -0.01, 0.01, 0.5])
     if rng.random() < 0.5:
@@ -309,21 +348,23 @@ def _original_weight(case: Case, rng: np.random.Generator) -> Case | None:
 
 MUTATIONS: tuple[Callable[[Case, np.random.Generator], Case | None], ...] = (
     _state_added,
-    _state_unit_changed,
+    _state_changed,
+    _verdict_unit_changed,
     _witness_changed,
+    _point_moved,
     _slope_out_of_range,
     _slope_changed,
+    _slope_unit_changed,
     _multiplier_changed,
     _multipliers_dropped,
     _question_changed,
-    _phase_leaf_dropped,
-    _phase_unit_changed,
-    _claim_changed,
+    _inner_changed,
+    _leaf_dropped,
+    _leaf_added,
+    _split_changed,
     _cut_moved,
-    _axis_changed,
-    _box_dropped,
     _match_changed,
-    _link_changed,
+    _match_node_changed,
     _deviation_lowered,
     _record_dropped,
     _records_swapped,
@@ -348,15 +389,10 @@ class Claims:
 
 def claims_of(records: tuple[Record, ...]) -> Claims:
     stated = next(r.arrays["deviation"] for r in records if r.kind == "outputs")
-    states = [r for r in records if r.kind == "states"]
-    inactive, active = (
-        tuple((int(r.values["node"]), int(j)) for r in states for j in r.arrays[name])
-        for name in ("inactive", "active")
-    )
-    unstable = tuple(
-        (int(k), int(j))
-        for r in records
-        if r.kind == "witnesses"
-        for k, j in zip(r.arrays["nodes"], r.arrays["units"], strict=True)
-    )
-    return Claims(box_of(records[0]), np.asarray(stated), inactive, active, unstable)
+    found: list[list[tuple[int, int]]] = [[], [], []]
+    for record in records:
+        if record.kind == "verdicts":
+            names = ("nodes", "units", "states")
+            for k, j, state in zip(*(record.arrays[n].tolist() for n in names), strict=True):
+                found[int(state)].append((int(k), int(j)))
+    return Claims(box_of(records[0]), np.asarray(stated), *(tuple(part) for part in found))

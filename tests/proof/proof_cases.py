@@ -17,8 +17,8 @@ from leo_cli.network import Network
 from leo_cli.onnx_io import Model, read_model
 from leo_cli.problem import Problem
 from leo_cli.proof.bounding import Box
-from leo_cli.proof.checker import Checked, Record, check_records, read_records
-from leo_cli.proof.graph import Net, Node, Pick, read_net
+from leo_cli.proof.checker import Checker, Record, check_records, read_records
+from leo_cli.proof.graph import Net, Node, read_net
 from leo_cli.proof.stream import write_records
 from leo_cli.rewrite import RewriteOptions
 from leo_cli.stability.budget import Budget
@@ -37,8 +37,8 @@ def net_of(network: Network) -> Net:
     cuts = []
     for node in network.outputs:
         units = np.arange(network.width(node))
-        cuts.append(Pick(np.full(len(units), node), units))
-    return Net([len(n.bias) for n in nodes], nodes, cuts, ("cuts", len(cuts)))
+        cuts.append(np.stack([np.full(len(units), node), units], axis=1))
+    return Net(nodes, cuts, ("cuts", len(cuts)))
 
 
 def chain_file(weights: Sequence[tuple[Floats, Floats]], dtype: str = "float32") -> bytes:
@@ -92,7 +92,7 @@ class Case:
     source: bytes
     target: bytes
 
-    def check(self, box: Box | None = None, exact: bool = False) -> Checked:
+    def check(self, box: Box | None = None, exact: bool = False) -> Checker:
         return check_records(self.old, self.new, iter(self.records), box, exact)
 
 
@@ -121,14 +121,17 @@ def proved(
             proof = proving.relate(candidate.model, candidate.shrunk.network, shrunk.allowance)
     if proof is None:
         raise AssertionError("no proof was found")
-    records = tuple(proof.stream(candidate.model.sha256))
+    out = io.BytesIO()
+    proof.write(out, candidate.model.sha256)
+    records = tuple(read_records(out))
     target = candidate.model.source
     return Case(read_net(content), read_net(target), domain, records, content, target)
 
 
 def packed(records: Iterable[Record]) -> bytes:
     out = io.BytesIO()
-    write_records(records, out)
+    first, *rest = records
+    write_records(first, None, rest, out)
     return out.getvalue()
 
 

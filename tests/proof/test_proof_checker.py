@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ from proof.proof_cases import (
 
 from leo_cli.cli.main import run
 from leo_cli.errors import InputError
-from leo_cli.proof.bounding import Arithmetic, Box, Group
-from leo_cli.proof.checker import Checker, Fails, Record, check_records, read_records
+from leo_cli.proof.bounding import Arithmetic, Box
+from leo_cli.proof.checker import VERSION, Checker, Fails, Record, check_records, read_records
 from leo_cli.proof.graph import Unreadable, read_net
 from leo_cli.proof.prove import save
 from leo_cli.proof.verdicts import box_of_domain
@@ -46,29 +47,38 @@ SMALLER = [
 
 
 def begin(old: bytes, new: bytes, box: Box = UNIT_BOX) -> Record:
-    empty = np.zeros(0)
-    arrays = {
-        "lower": box.lower, "upper": box.upper, "integer": box.integer.astype(np.uint8),
-        "group": empty, "members": empty, "cold": empty, "hot": empty,
-    }  # fmt: skip
+    arrays = {"lower": box.lower, "upper": box.upper, "integer": box.integer.astype(np.uint8)}
     hashes = {"in": read_net(old).sha256, "out": read_net(new).sha256}
-    return Record("begin", {**hashes, "groups": 0}, arrays)
+    return Record("begin", {"version": VERSION, **hashes, "groups": 0}, arrays)
 
 
-def match(nodes: list[int], units: list[int]) -> Record:
-    arrays = {"match": np.array(nodes), "unit": np.array(units), "factor": np.ones(len(nodes))}
-    return Record("node", {}, arrays)
+def verdicts(*claims: tuple[int, int, int]) -> Record:
+    """Of (node, unit, state)."""
+    table = np.array(claims, int).reshape(-1, 3)
+    none = np.zeros(0, int)
+    arrays = {
+        "points": np.zeros((0, 2)), "nodes": table[:, 0], "units": table[:, 1],
+        "states": table[:, 2], "below": none, "above": none,
+    }  # fmt: skip
+    return Record("verdicts", {}, arrays)
+
+
+def match(node: int, of: int, units: list[int], partners: list[int]) -> Record:
+    arrays = {
+        "units": np.array(units), "partners": np.array(partners),
+        "factors": np.ones(len(units)), "opposite": np.zeros(len(units)),
+    }  # fmt: skip
+    return Record("match", {"node": node, "of": of}, arrays)
 
 
 def by_hand(new: bytes, deviation: float = 0.0, inactive: tuple[int, ...] = (1,)) -> list[Record]:
+    """Node 3 is the ReLU of the smaller model, node 4 its output."""
     old = chain_file(ORIGINAL)
-    states = {"inactive": np.array(inactive, int), "active": np.array([0])}
     return [
         begin(old, new),
-        Record("states", {"node": 1}, states),
-        Record("node", {}),
-        match([1, 1], [0, 2]),
-        match([2, 2], [0, 1]),
+        verdicts((1, 0, 1), *((1, unit, 0) for unit in inactive)),
+        match(3, 1, [0, 1], [0, 2]),
+        match(4, 2, [0, 1], [0, 1]),
         Record("outputs", {}, {"deviation": np.full(2, deviation)}),
         Record("end", {}),
     ]
@@ -106,10 +116,10 @@ def test_an_unstable_or_active_unit_claimed_inactive_is_refused(unit: int, exact
 def test_a_model_that_lacks_an_unstable_unit_is_refused() -> None:
     wrong = chain_file([(IDENTITY[:1], np.array([2.0])), (np.array([[1.0], [0.0]]), SMALLER[1][1])])
     records = by_hand(wrong, deviation=0.5)
-    records[3] = match([1], [0])
+    records[2] = match(3, 1, [0], [0])
     assert not holds(records, wrong)
     # what is lacking is relu(x + y), at most 2
-    records[5] = Record("outputs", {}, {"deviation": np.full(2, 2.001)})
+    records[4] = Record("outputs", {}, {"deviation": np.full(2, 2.001)})
     assert holds(records, wrong)
 
 
@@ -125,9 +135,29 @@ def test_a_weight_that_is_an_ulp_off_breaks_a_claim_of_equality(ulps: int) -> No
 def test_a_unit_without_a_match_must_be_active() -> None:
     new = chain_file(SMALLER)
     records = by_hand(new, deviation=1e-12)
-    records[3] = match([-1, 1], [0, 2])  # the first unit is active
+    records[2] = match(3, 1, [1], [2])  # the first unit is active
     assert holds(records, new)
-    records[3] = match([1, -1], [0, 2])  # the other is not
+    records[2] = match(3, 1, [0], [0])  # the other is not
+    assert not holds(records, new)
+
+
+def test_a_unit_is_matched_once_and_with_its_own_kind() -> None:
+    new = chain_file(SMALLER)
+    for wrong in (
+        match(3, 1, [0, 0], [0, 2]),
+        match(3, 1, [0, 1], [2, 2]),
+        match(3, 2, [0, 1], [0, 1]),  # an output has no ReLU
+        match(3, 3, [0, 1], [0, 1]),  # not a node of the larger model
+        match(3, 0, [0, 1], [0, 1]),
+        match(9, 1, [0, 1], [0, 2]),
+        match(3, 1, [0, 1], [0, 3]),
+        match(3, 1, [0, 1], [0]),
+    ):
+        records = by_hand(new, deviation=9.0)
+        records[2] = wrong
+        assert not holds(records, new)
+    records = by_hand(new)
+    records.insert(3, match(3, 1, [0], [1]))
     assert not holds(records, new)
 
 
@@ -152,13 +182,14 @@ def test_a_proof_about_other_files_is_refused() -> None:
     assert not holds(by_hand(other), other)
 
 
-@pytest.mark.parametrize("at", range(1, 7))
+@pytest.mark.parametrize("at", range(1, 6))
 def test_no_record_can_be_missing(at: int) -> None:
     new = chain_file(SMALLER)
     records = by_hand(new)
     del records[at]
-    # the states are a claim of their own: without them there is only less claimed
-    assert holds(records, new) is (at == 1)
+    # the verdicts are claims of their own: without them there is only less claimed; and what has
+    # no ReLU needs no partner
+    assert holds(records, new) is (at in (1, 3))
 
 
 def test_phases_need_multipliers_of_the_right_sign_and_a_whole_tree() -> None:
@@ -169,46 +200,80 @@ def test_phases_need_multipliers_of_the_right_sign_and_a_whole_tree() -> None:
         (np.array([[1.0]]), np.array([0.0])),
     ]
     net = read_net(chain_file(weights))
-    columns = {"slope_nodes": np.array([1, 1]), "slope_units": np.array([0, 1])}
 
-    def bound(tree: list[tuple[int, int]], multipliers: list[float]) -> float:
+    def bound(tree: list[tuple[int, int]], multipliers: list[list[float]]) -> float:
         checker = Checker(net, None, UNIT_BOX, Arithmetic())
-        leaves = sum(node < 0 for node, _ in tree)
-        arrays = {
-            "tree_nodes": np.array([node for node, _ in tree]),
-            "tree_units": np.array([unit for _, unit in tree]),
-            "multipliers": np.array(multipliers),
-            "slopes": np.zeros((leaves, 2)),
-            **columns,
-        }
-        checker.apply(Record("phases", {"node": 2, "unit": 0, "above": 1}, arrays))
+        for part in one_by_one(tree_of_phases(tree, multipliers)):
+            checker.apply(part)
+        if checker.tree is not None:
+            raise Fails("the tree is not complete")
         return float(checker.upper[2][0])
 
-    leaf = (-1, -1)
+    # in the order in which open parts are taken: z <= 0 before z >= 0
+    leaf = (-1, 0)
     both = [(1, 0), (1, 1), leaf, leaf, (1, 1), leaf, leaf]
-    good = [0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0]
+    good = [[0.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
     assert bound(both, good) <= 0
-    assert bound([leaf], []) > 0
-    assert bound(both, [0.0] * 8) > 0  # without a multiplier the mixed phases are possible
+    assert bound([leaf], [[]]) > 0
+    assert bound(both, [[0.0, 0.0]] * 4) > 0  # without a multiplier the mixed phases are possible
     for tree, multipliers in (
-        (both, [0.0, 0.0, 0.0, -1.0, *good[4:]]),
+        (both, [[0.0, 0.0], [0.0, -1.0], *good[2:]]),
+        (both, [[0.0, 0.0], [0.0, np.nan], *good[2:]]),
         (both, good[:-1]),
-        (both[:-1], good),
-        ([*both, leaf], good),
-        ([(1, 0), leaf], [1.0]),
-        ([(2, 0), leaf, leaf], [0.0, 0.0]),
-        ([(1, 9), leaf, leaf], [0.0, 0.0]),
+        (both[:-1], good[:-1]),
+        ([*both, leaf], [*good, good[0]]),
+        ([(1, 0), leaf], [[1.0, 0.0]]),
+        ([(2, 0), leaf, leaf], [[0.0, 0.0]] * 2),
+        ([(3, 0), leaf, leaf], [[0.0, 0.0]] * 2),
+        ([(1, 9), leaf, leaf], [[0.0, 0.0]] * 2),
+        ([(0, 0), leaf, leaf], [[0.0, 0.0]] * 2),
     ):
         with pytest.raises(Fails):
             bound(tree, multipliers)
 
 
+def tree_of_phases(tree: list[tuple[int, int]], multipliers: list[list[float]]) -> Record:
+    """z <= 0 of unit 0 of node 2, from one part at a time."""
+    count = len(multipliers[0]) if multipliers else 0
+    table = np.array([[node, unit] for node, unit in tree])
+    arrays = {
+        "nodes": np.array([2]), "units": np.array([0]), "above": np.array([1]),
+        "node": table[:, 0], "unit": table[:, 1], "cut": np.zeros(len(tree)),
+        "multipliers": np.array(multipliers).reshape(len(multipliers), count),
+        "multipliers_nodes": np.ones(count, int), "multipliers_units": np.arange(count),
+        "slopes": np.zeros((len(multipliers), 2)),
+        "slopes_nodes": np.array([1, 1]), "slopes_units": np.array([0, 1]),
+    }  # fmt: skip
+    return Record("tree", {"inner": 0}, arrays)
+
+
+def one_by_one(record: Record) -> list[Record]:
+    """The same tree with a record for each part."""
+    names = ("node", "unit", "cut")
+    rows = len(record.arrays["node"])
+    if not rows:
+        return [record]
+    records, leaf = [], 0
+    for i in range(rows):
+        arrays = {name: record.arrays[name][i : i + 1] for name in names}
+        for name in ("slopes", "multipliers"):
+            if name in record.arrays and arrays["node"][0] < 0:
+                arrays[name] = record.arrays[name][leaf : leaf + 1]
+                arrays |= {f"{name}_{x}": record.arrays[f"{name}_{x}"] for x in ("nodes", "units")}
+        leaf += int(arrays["node"][0] < 0)
+        if i == 0:
+            arrays |= {name: record.arrays[name] for name in ("nodes", "units", "above")}
+        records.append(Record("parts" if i else "tree", {} if i else record.values, arrays))
+    return records
+
+
 def tree_of_boxes(axis: list[int], cut: list[float], above: int = 1) -> Record:
     arrays = {
         "nodes": np.array([2]), "units": np.array([0]), "above": np.array([above]),
-        "axis": np.array(axis), "cut": np.array(cut),
+        "node": np.where(np.array(axis) < 0, -1, 0), "unit": np.maximum(np.array(axis, int), 0),
+        "cut": np.array(cut),
     }  # fmt: skip
-    return Record("boxes", {}, arrays)
+    return Record("tree", {"inner": 1}, arrays)
 
 
 def test_boxes_must_cover_the_domain() -> None:
@@ -222,22 +287,28 @@ def test_boxes_must_cover_the_domain() -> None:
     low = np.array([-1.0, -1.0])
     box = Box(low, np.array([0.5, 1.0]), np.zeros(2, bool))
 
-    def apply(record: Record) -> None:
-        Checker(net, None, box, Arithmetic()).apply(record)
+    def apply(record: Record, state: int = 0) -> None:
+        checker = Checker(net, None, box, Arithmetic())
+        for part in one_by_one(record):
+            checker.apply(part)
+        checker.apply(verdicts((2, 0, state)))
 
     apply(tree_of_boxes([0, -1, -1], [0.0, 0.0, 0.0]))
+    apply(tree_of_boxes([0, 1, -1, -1, -1], [0.0] * 5))
     for record in (
         tree_of_boxes([-1], [0.0]),
         tree_of_boxes([0, -1], [0.0, 0.0]),
         tree_of_boxes([0, -1, -1, -1], [0.0] * 4),
+        tree_of_boxes([0, -1, -1], [0.4, 0.0, 0.0]),  # no longer too loose, but in one half
         tree_of_boxes([0, -1, -1], [2.0, 0.0, 0.0]),
         tree_of_boxes([0, -1, -1], [np.nan, 0.0, 0.0]),
         tree_of_boxes([5, -1, -1], [0.0, 0.0, 0.0]),
-        tree_of_boxes([0, -1, -1], [0.0, 0.0, 0.0], above=0),
         tree_of_boxes([], []),
     ):
         with pytest.raises(Fails):
             apply(record)
+    with pytest.raises(Fails):
+        apply(tree_of_boxes([0, -1, -1], [0.0, 0.0, 0.0], above=0), state=1)
 
 
 def test_ties_are_proved_or_left_but_never_wrong() -> None:
@@ -247,8 +318,7 @@ def test_ties_are_proved_or_left_but_never_wrong() -> None:
         box = Box(np.array([-1.0, -1.0]), np.zeros(2), np.zeros(2, bool))
         for exact in (False, True):
             checker = Checker(net, None, box, Arithmetic(exact))
-            claim = {"inactive": np.array([0]), "active": np.zeros(0, int)}
-            record = Record("states", {"node": 1}, claim)
+            record = verdicts((1, 0, 0))
             if inactive:
                 checker.apply(record)
             else:
@@ -267,9 +337,8 @@ def test_weights_of_1e12_do_not_fool_the_float_checker() -> None:
     box = Box(np.ones(1), np.ones(1), np.zeros(1, bool))
     for exact in (False, True):
         checker = Checker(net, None, box, Arithmetic(exact))
-        claim = {"inactive": np.array([0]), "active": np.zeros(0, int)}
         with pytest.raises(Fails):
-            checker.apply(Record("states", {"node": 2}, claim))
+            checker.apply(verdicts((2, 0, 0)))
 
 
 @pytest.fixture(scope="module")
@@ -293,22 +362,31 @@ def test_damaged_files_are_unreadable(case: Case) -> None:
         with pytest.raises(Unreadable):
             list(read_records(io.BytesIO(content[:size])))
     with pytest.raises(Unreadable):
-        list(read_records(io.BytesIO(b"leo-proof 9\n" + content[12:])))
+        list(read_records(io.BytesIO(b"leo-proof 1\n" + bytes(100))))
+    begin, *rest = case.records
+    other = replace(begin, values={**begin.values, "version": VERSION + 1})
+    with pytest.raises(Fails):
+        check_records(case.old, case.new, iter([other, *rest]))
 
 
 def test_wrong_verdicts_are_always_refused(case: Case) -> None:
+    (at,) = [i for i, record in enumerate(case.records) if record.kind == "verdicts"]
+    record = case.records[at]
+    stable = {
+        (k, j): state
+        for k, j, state in zip(
+            *(record.arrays[name].tolist() for name in ("nodes", "units", "states")), strict=True
+        )
+        if state < 2
+    }
     checked = 0
-    for at, record in enumerate(case.records):
-        if record.kind != "states":
-            continue
-        stable = {n: set(record.arrays[n].tolist()) for n in ("inactive", "active")}
-        for name in stable:
-            for unit in range(case.old.widths[int(record.values["node"])]):
-                if unit in stable[name]:
-                    continue
-                more = np.append(record.arrays[name], unit)
+    for k in (k for k, node in enumerate(case.old.nodes) if node.relu):
+        for unit in range(len(case.old.nodes[k].bias)):
+            for state in {0, 1} - {stable.get((k, unit))}:
+                more = {"nodes": k, "units": unit, "states": state}
+                arrays = {name: np.append(record.arrays[name], x) for name, x in more.items()}
                 records = [*case.records]
-                records[at] = with_arrays(record, **{name: more})
+                records[at] = with_arrays(record, **arrays)
                 with pytest.raises(Fails):
                     check_records(case.old, case.new, iter(records))
                 checked += 1
@@ -357,7 +435,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_proof_is_put_on_disk_whole_or_not_at_all(tmp_path: Path, case: Case) -> None:
     class Broken:
-        def stream(self, sha256: str) -> list[Record]:
+        def write(self, stream: object, sha256: str) -> None:
             raise InputError("no")
 
     with pytest.raises(InputError):
@@ -366,7 +444,7 @@ def test_a_proof_is_put_on_disk_whole_or_not_at_all(tmp_path: Path, case: Case) 
 
 
 def test_witnesses_are_points_of_the_domain_with_both_signs() -> None:
-    group = Group(np.array([0, 1]), np.zeros(2), np.ones(2))
+    group = np.array([0, 1]), np.eye(2)
     box = Box(np.zeros(3), np.ones(3), np.array([True, True, False]), (group,))
     weights = [(np.array([[1.0, -1.0, 0.0]]), np.zeros(1)), (np.ones((1, 1)), np.zeros(1))]
     net = read_net(chain_file(weights))
@@ -374,12 +452,12 @@ def test_witnesses_are_points_of_the_domain_with_both_signs() -> None:
     def holds_for(points: list[list[float]], domain: Box) -> bool:
         arrays = {
             "points": np.array(points), "nodes": np.array([1]), "units": np.array([0]),
-            "negative": np.array([0]), "positive": np.array([1]),
+            "states": np.array([2]), "below": np.array([0]), "above": np.array([1]),
         }  # fmt: skip
         try:
             for exact in (False, True):
                 checker = Checker(net, None, domain, Arithmetic(exact))
-                checker.apply(Record("witnesses", {}, arrays))
+                checker.apply(Record("verdicts", {}, arrays))
         except Fails:
             return False
         return True

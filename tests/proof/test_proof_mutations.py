@@ -22,10 +22,12 @@ def cases() -> list[Case]:
 
 def test_the_cases_hold_records_of_all_kinds(cases: list[Case]) -> None:
     kinds = Counter(record.kind for case in cases for record in case.records)
-    assert set(kinds) == {
-        "begin", "boxes", "slopes", "phases", "states", "witnesses", "links", "node",
-        "outputs", "end",
-    }  # fmt: skip
+    assert set(kinds) == {"begin", "tree", "parts", "verdicts", "match", "outputs", "end"}
+    trees = [record for case in cases for record in case.records if record.kind == "tree"]
+    assert {record.values["inner"] for record in trees} == {0, 1}
+    assert any("multipliers" in r.arrays for case in cases for r in case.records)
+    matches = [record for case in cases for record in case.records if record.kind == "match"]
+    assert any(record.values["node"] == record.values["of"] for record in matches)
 
 
 def test_unchanged_proofs_hold_in_both_arithmetics(cases: list[Case]) -> None:
@@ -46,6 +48,6 @@ def test_what_is_accepted_is_true(cases: list[Case]) -> None:
             assert untruth(mutant) == "", mutant.kind
     assert set(tried.values()) == {12} and len(tried) == len(MUTATIONS)
     # what always makes a proof false or malformed
-    for kind in ("slope_out_of_range", "cut_short", "multipliers_dropped", "box_dropped"):
+    for kind in ("slope_out_of_range", "cut_short", "multipliers_dropped", "leaf_dropped"):
         assert tried[kind] and not passed[kind]
     assert sum(passed.values()) < sum(tried.values()) / 2

@@ -28,7 +28,7 @@ def network_of(net: Net) -> Network:
         for k, node in enumerate(net.nodes)
         if k
     )
-    return Network(net.widths[0], layers, tuple(int(cut.nodes.flat[0]) for cut in net.cuts))
+    return Network(len(net.nodes[0].bias), layers, tuple(int(cut[0, 0]) for cut in net.cuts))
 
 
 def untruth(mutant: Mutant) -> str:
