@@ -19,7 +19,16 @@ from functools import cached_property
 import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints, frozen
-from leo_cli.domain import feasible, halfspaces, linear_form, membership, projection, sampling
+from leo_cli.domain import (
+    feasible,
+    halfspaces,
+    lagrange,
+    linear_form,
+    membership,
+    narrowing,
+    projection,
+    sampling,
+)
 from leo_cli.domain.grid import FLOAT_TYPES
 from leo_cli.domain.halfspaces import HalfSpaces
 from leo_cli.domain.parts import LinearConstraint, OneHot
@@ -105,7 +114,8 @@ class Domain:
 
     @property
     def relaxed(self) -> bool:
-        """Whether `minimum` is over a superset of D, because there are linear constraints."""
+        """Whether `minimum` may be that of a superset of D, because there are linear
+        constraints."""
         return bool(self.constraints)
 
     @cached_property
@@ -155,14 +165,22 @@ class Domain:
         """(m, inputs) -> (m,) lower bounds of min over D of A x, rounded outward (linear_form.py).
 
         Exactly 0 where every product is 0; -inf where float64 overflows. Linear constraints are
-        not used.
+        used by multipliers (lagrange.py): not to the full where there are several.
         """
-        return linear_form.minimum(A, self.lower, self.upper, self.groups)
+        bound = linear_form.minimum(A, self.lower, self.upper, self.groups)
+        return lagrange.improve(self, A, bound) if self.constraints else bound
 
     def minimiser(self, A: Floats) -> Floats:
         """(m, inputs) -> (m, inputs) points of D without its linear constraints where A x is
         smallest."""
         return linear_form.minimiser(A, self.lower, self.upper, self.groups)
+
+    def narrow(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats, Bools]:
+        """(m, inputs) ends of boxes in D's -> narrower ones that hold all their points of D, and
+        (m,) boxes in which there is none. Only linear constraints narrow a box."""
+        if not self.constraints:
+            return lower, upper, np.zeros(len(lower), dtype=bool)
+        return narrowing.narrow(self, lower, upper)
 
     def contains(self, points: Floats) -> Bools:
         """(m, inputs) -> (m,) whether each point lies in D, decided exactly."""

@@ -208,7 +208,9 @@ def _copy_note(compressed: Compressed) -> tuple[str, ...]:
 def _notes(problem: Problem, more: tuple[str, ...]) -> tuple[str, ...]:
     notes = [*problem.model.notes, *problem.domain.notes, *problem.notes]
     if problem.domain.relaxed:
-        notes.append("bounds ignore the linear constraints of the domain: valid, but looser")
+        notes.append(
+            "bounds use the linear constraints of the domain only in part: valid, but looser"
+        )
     return tuple(dict.fromkeys([*notes, *more]))
 
 

@@ -7,7 +7,7 @@ the domain, whenever the search ends: what is settled in each box at hand is pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,9 +16,7 @@ from leo_cli.bounds.linear import Relaxed, relaxed
 from leo_cli.parallel import map_blocks
 from leo_cli.stability.box_bounds import FEW, Asked, Bounded, bound_boxes
 from leo_cli.stability.boxes import Boxes, CutTree, cut, root_boxes
-from leo_cli.stability.budget import Budget
-from leo_cli.stability.evidence import InputSplitEvidence
-from leo_cli.stability.knowledge import Bound, Key, Knowledge
+from leo_cli.stability.knowledge import Bound, Knowledge
 from leo_cli.stability.looseness import input_to_cut
 
 BATCH = 256  # boxes taken together
@@ -36,7 +34,7 @@ class Cover:
             for k in range(asked.deepest + 1)
         }
         self.tree = CutTree()
-        self.stack: list[Boxes] = [root_boxes(knowledge)]
+        self.stack: list[Boxes] = self._narrowed(root_boxes(knowledge))
         # hull over finished boxes, for each layer
         self.done_lower = [np.full(layer.width, np.inf) for layer in knowledge.network.layers]
         self.done_upper = [np.full(layer.width, -np.inf) for layer in knowledge.network.layers]
@@ -118,7 +116,17 @@ class Cover:
             self.tree.split(node, a, w)
             for node, a, w in zip(boxes.node.tolist(), axis.tolist(), where.tolist(), strict=True)
         ]
-        return [cut(self.domain, boxes, axis, where, np.array(nodes))]
+        return self._narrowed(cut(self.domain, boxes, axis, where, np.array(nodes)))
+
+    def _narrowed(self, boxes: Boxes) -> list[Boxes]:
+        """The boxes without what linear constraints exclude: where no point is left, all holds.
+
+        That the domain itself has a point was shown before the search (Domain.sample)."""
+        if not self.domain.constraints:
+            return [boxes]
+        lower, upper, empty = self.domain.narrow(boxes.lower, boxes.upper)
+        narrower = Boxes(lower, upper, boxes.node, boxes.z_lower, boxes.z_upper)
+        return [] if empty.all() else [narrower.take(~empty)]
 
     def conclusions(self, knowledge: Knowledge) -> tuple[Bound, ...]:
         """The hull of all boxes: what holds in each holds on the domain. Bounds better than those
@@ -134,16 +142,3 @@ class Cover:
             found += [Bound(k, int(j), False, float(low[j]), evidence) for j in better_low]
             found += [Bound(k, int(j), True, float(high[j]), evidence) for j in better_high]
         return tuple(found)
-
-
-def plain_tree(
-    knowledge: Knowledge, questions: Iterable[Key], budget: Budget, most_boxes: int = 1_000_000
-) -> InputSplitEvidence:
-    """A tree of boxes in each of which bounds with default slopes settle the questions, as far as
-    the budget lets it: for proofs, whose trees carry no slopes."""
-    nothing = tuple(np.zeros(layer.width, dtype=bool) for layer in knowledge.network.layers)
-    asked = Asked(nothing, nothing).only(questions)
-    cover = Cover(knowledge, asked, few=0)
-    while not cover.finished and cover.tree.nodes < most_boxes and not budget.expired():
-        cover.split(cover.bound(asked, budget.jobs), asked)
-    return cover.tree.evidence()

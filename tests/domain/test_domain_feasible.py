@@ -112,6 +112,7 @@ def test_a_thin_slab_that_random_points_miss_is_found() -> None:
 
 def test_exhausted_effort_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leo_cli.domain.feasible._EFFORT", 2)
+    monkeypatch.setattr("leo_cli.domain.lagrange.MOST_WORK", 0)  # or multipliers show it
     a = np.array([1.0, 1.0])
     cuts = (LinearConstraint(a, "<=", 1.0), LinearConstraint(-a, "<=", -1.5))
     with pytest.raises(DomainError, match="may be empty"):

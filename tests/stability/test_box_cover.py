@@ -19,9 +19,10 @@ from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.stability import Budget, ClassifyOptions, State, classify, split
 from leo_cli.stability.box_bounds import FEW, Asked
 from leo_cli.stability.boxes import Boxes
-from leo_cli.stability.cover import Cover, plain_tree
+from leo_cli.stability.cover import Cover
 from leo_cli.stability.evidence import InputSplitEvidence
 from leo_cli.stability.knowledge import Findings, Knowledge
+from leo_cli.stability.split import plain_tree
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # overflow is meant to happen
 
