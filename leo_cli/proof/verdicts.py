@@ -25,7 +25,6 @@ from leo_cli.proof.graph import Array, Net
 from leo_cli.proof.stream import Spool
 from leo_cli.stability.branch import Branching
 from leo_cli.stability.budget import Budget
-from leo_cli.stability.cover import plain_tree
 from leo_cli.stability.evidence import (
     Evidence,
     InputSplitEvidence,
@@ -35,6 +34,7 @@ from leo_cli.stability.evidence import (
 )
 from leo_cli.stability.knowledge import Knowledge
 from leo_cli.stability.optimised import OptimisedSlopes
+from leo_cli.stability.split import plain_tree
 from leo_cli.stability.verdict import LayerStability, StabilityMap, State, Verdict
 
 STRICT = 4.0
@@ -110,7 +110,9 @@ class _Prover:
         stability: StabilityMap,
         budget: Budget,
     ) -> None:
-        self.network, self.domain, self.stability, self.budget = network, domain, stability, budget
+        self.network, self.stability, self.budget = network, stability, budget
+        # the checker takes the domain without them, so what is looked for must not use them
+        self.domain = replace(domain, constraints=())
         math = Arithmetic(strict=STRICT)
         self.checker = Checker(net, None, box_of_domain(domain), math, budget.jobs)
         self.node_of = relu_nodes(net, network)
