@@ -88,6 +88,7 @@ RUNGS: dict[str, Callable[[ClassifyOptions, Floats], Decider]] = {
 # in the end is often nothing for the other
 FIRST_TURN = 2.0
 SPLIT_SHARE = 0.6  # of the time left that input splitting may take before dearer rungs have theirs
+TIGHTEN_SHARE, TIGHTEN_SECONDS = 0.25, 0.5  # of the time that branching took, and more
 MUCH_BRANCHING, FEW_ROUNDS = 0.5, 8  # seconds in one layer from which on tightening is thorough
 DEAR = ("identities", "branch", "milp")  # take all the time that they may have
 CHEAP = ("samples", "interval", "linear")  # sooner done again than read from a journal
@@ -226,7 +227,8 @@ class _Search:
                 if name == "branch" and k < self.knowledge.network.relu_layers[-1]:
                     spent = time.perf_counter() - start
                     rounds = FEW_ROUNDS if spent < MUCH_BRANCHING else ROUNDS
-                    self._try(Tightening(rounds), (k,), share)
+                    part = self.budget.at_most(TIGHTEN_SHARE * spent + TIGHTEN_SECONDS)
+                    self._try(Tightening(rounds), (k,), part)
         self._trust(k)
 
     def _trust(self, k: int) -> None:
