@@ -30,7 +30,7 @@ import numpy as np
 
 from leo_cli.arrays import Bools, Floats
 from leo_cli.network import Layer, Term
-from leo_cli.rewrite.forms import form_range
+from leo_cli.rewrite.forms import box_range, form_range
 from leo_cli.rewrite.subject import Subject
 from leo_cli.rounding import SMALLEST, gamma
 
@@ -83,7 +83,8 @@ def effect(subject: Subject, change: Perturbation) -> Effect:
             low.append(zero)
             high.append(zero)
             continue
-        down, up = _change(subject, change, jacobian, eps)
+        # bounds of hidden layers have margins; those of outputs are what a rewrite is paid with
+        down, up = _change(subject, change, jacobian, eps, fine=k + 1 in network.outputs)
         low.append(down)
         high.append(up)
         if not layer.relu:
@@ -191,10 +192,10 @@ def _through_relu(jacobian: _Jacobian, on: Bools, off: Bools) -> _Jacobian:
 
 
 def _change(
-    subject: Subject, change: Perturbation, jacobian: _Jacobian, eps: Floats
+    subject: Subject, change: Perturbation, jacobian: _Jacobian, eps: Floats, fine: bool
 ) -> tuple[Floats, Floats]:
     """Bounds of J eps over D."""
-    low, high = _range(subject, change, jacobian.center)
+    low, high = _range(subject, change, jacobian.center, fine)
     spread = jacobian.radius @ eps
     moves = _meet(jacobian.radius, eps)
     spread = spread * (1 + gamma(len(eps) + 2)) + 2.0 * len(eps) * SMALLEST
@@ -217,16 +218,17 @@ def _outward(low: Floats, high: Floats, error: Floats) -> tuple[Floats, Floats]:
 
 
 def _range(
-    subject: Subject, change: Perturbation, rows: Floats | None = None
+    subject: Subject, change: Perturbation, rows: Floats | None = None, fine: bool = True
 ) -> tuple[Floats, Floats]:
-    """Bounds of `rows` eps over D, of eps itself without rows; rows: (n, m)."""
+    """Bounds of `rows` eps over D, of eps itself without rows; rows: (n, m). fine: whether to go
+    back through the layers before."""
     if rows is None:
         error, maps, offset = change.radius, change.maps, change.offset
     else:
         error = _range_error(subject, change, rows)
         maps = {node: rows @ matrix for node, matrix in change.maps.items()}
         offset = rows @ change.offset
-    low, high = form_range(subject, maps, offset)
+    low, high = (form_range if fine else box_range)(subject, maps, offset)
     return _outward(low, high, error)
 
 

@@ -5,8 +5,9 @@ layer's own form, unit by unit along the chord of its ReLU,
     max(z, 0) = sigma z + q,   z in [l, u],   q in [0, M],   M = max(-sigma l, (1 - sigma) u),
 with sigma = u / (u - l) (1 where z >= 0, 0 where z <= 0; valid for any sigma in [0, 1]), which
 gives a form in the nodes before and a slack of |a| M, and so on to the input. Signed sums cancel
-that boxes cannot: the rounding of many stored weights has random signs. The best of the bounds of
-all steps counts. This is the zonotope of DeepZ (Singh et al., NeurIPS 2018) applied backwards.
+that boxes cannot: the rounding of many stored weights has random signs. The best of the bounds
+counts: before, after the first step, and at the input. This is the zonotope of DeepZ (Singh et al.,
+NeurIPS 2018) applied backwards.
 
 Every step adds what floats may have lost in it: gamma |a| (|W| m + |b|), m the sizes of the nodes
 before.
@@ -44,8 +45,9 @@ def form_range(
     """(low, high), (n,) each, of sum_s maps[s] h_s + offset. maps: by node, (n, width of the
     node)."""
     forms = dict(maps)
-    low, high = _over_boxes(subject, forms, offset)
+    low, high = box_range(subject, forms, offset)
     slack_low, slack_high = np.zeros(len(offset)), np.zeros(len(offset))
+    first = True
     while max(forms, default=0) > 0:
         node = max(forms)
         form = forms.pop(node)
@@ -68,18 +70,21 @@ def form_range(
             error += 2.0 * (np.abs(form) @ layer.bias_error)
         error += 4.0 * terms * SMALLEST * (1.0 + size.sum())
         error = np.where(np.any(form != 0, axis=1), error, 0.0)
-        more = 1.0 + gamma(layer.width + 2)
+        more = 1.0 + gamma(layer.width + len(subject.network.layers) + 4)
         slack_low = slack_low + 2.0 * (np.minimum(form, 0.0) @ gap) * more - error
         slack_high = slack_high + 2.0 * (np.maximum(form, 0.0) @ gap) * more + error
-        least, most = _over_boxes(subject, forms, offset)
-        low = _better(low, least, slack_low, np.maximum, -np.inf)
-        high = _better(high, most, slack_high, np.minimum, np.inf)
+        if first or max(forms, default=0) == 0:
+            least, most = box_range(subject, forms, offset)
+            low = _better(low, least, slack_low, np.maximum, -np.inf)
+            high = _better(high, most, slack_high, np.minimum, np.inf)
+        first = False
     return low, high
 
 
-def _over_boxes(
+def box_range(
     subject: Subject, forms: Mapping[int, Floats], offset: Floats
 ) -> tuple[Floats, Floats]:
+    """The same, over the boxes of the nodes alone."""
     terms = tuple(Term(node, Dense(matrix)) for node, matrix in forms.items())
     return layer_interval(
         Layer("", terms, offset, relu=False),
