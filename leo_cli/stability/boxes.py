@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,10 +97,10 @@ def cut(domain: Domain, boxes: Boxes, axis: Ints, where: Floats, nodes: Ints) ->
 
 
 class CutTree:
-    """The record of all cuts, for the proof."""
+    """The record of all cuts, for the proof. Halves of a node follow each other."""
 
     def __init__(self) -> None:
-        self.axis, self.where, self.children = [-1], [0.0], [(-1, -1)]
+        self.axis, self.where, self.first = array("i", [-1]), array("d", [0.0]), array("q", [-1])
 
     @property
     def nodes(self) -> int:
@@ -107,14 +108,15 @@ class CutTree:
 
     def split(self, node: int, axis: int, where: float) -> tuple[int, int]:
         first = self.nodes
-        self.axis[node], self.where[node] = axis, where
-        self.children[node] = (first, first + 1)
-        self.axis += [-1, -1]
-        self.where += [0.0, 0.0]
-        self.children += [(-1, -1), (-1, -1)]
+        self.axis[node], self.where[node], self.first[node] = axis, where, first
+        self.axis.extend((-1, -1))
+        self.where.extend((0.0, 0.0))
+        self.first.extend((-1, -1))
         return first, first + 1
 
     def evidence(self) -> InputSplitEvidence:
+        first = np.array(self.first, dtype=np.int64)
+        child = np.stack([first, np.where(first < 0, -1, first + 1)], axis=1)
         return InputSplitEvidence(
-            np.array(self.axis), np.array(self.where), np.array(self.children)
+            np.array(self.axis, dtype=np.int64), np.array(self.where, dtype=np.float64), child
         )

@@ -20,6 +20,7 @@ from leo_cli.stability.knowledge import Bound, Knowledge
 from leo_cli.stability.looseness import input_to_cut
 
 BATCH = 256  # boxes taken together
+BATCH_UNITS = 2**18  # units of these boxes: memory for wide networks
 CHUNK = 128  # boxes bounded together, by one thread
 
 
@@ -33,6 +34,8 @@ class Cover:
             k: relaxed(knowledge.network, knowledge.domain, knowledge.lower, knowledge.upper, k)
             for k in range(asked.deepest + 1)
         }
+        widths = sum(layer.width for layer in knowledge.network.layers)
+        self.batch = max(1, min(BATCH, BATCH_UNITS // max(1, widths)))
         self.tree = CutTree()
         self.stack: list[Boxes] = self._narrowed(root_boxes(knowledge))
         # hull over finished boxes, for each layer
@@ -51,10 +54,13 @@ class Cover:
             tuple(self.asked.below[k] & knowledge.open_below(k) for k in layers),
         )
 
-    def bound(self, asked: Asked, jobs: int) -> Sequence[Bounded]:
+    def bound(self, knowledge: Knowledge, asked: Asked, jobs: int) -> Sequence[Bounded]:
         """Bound one batch of boxes, on all threads; a fixed number of boxes for each."""
         self.batches += 1
         boxes = self._next_batch()
+        for k in range(asked.deepest):  # what other trees have shown since holds here as well
+            np.maximum(boxes.z_lower[k], knowledge.lower[k], out=boxes.z_lower[k])
+            np.minimum(boxes.z_upper[k], knowledge.upper[k], out=boxes.z_upper[k])
         chunks = [slice(i, i + CHUNK) for i in range(0, len(boxes), CHUNK)]
         return map_blocks(
             lambda chunk: bound_boxes(self.problems, boxes.part(chunk), asked, self.few),
@@ -86,12 +92,12 @@ class Cover:
 
     def _next_batch(self) -> Boxes:
         parts = [self.stack.pop()]
-        while self.stack and sum(map(len, parts)) < BATCH:
+        while self.stack and sum(map(len, parts)) < self.batch:
             parts.append(self.stack.pop())
         boxes = Boxes.join(parts)
-        if len(boxes) > BATCH:
-            self.stack.append(boxes.take(np.arange(len(boxes)) >= BATCH))
-            boxes = boxes.take(np.arange(len(boxes)) < BATCH)
+        if len(boxes) > self.batch:
+            self.stack.append(boxes.take(np.arange(len(boxes)) >= self.batch))
+            boxes = boxes.take(np.arange(len(boxes)) < self.batch)
         return boxes
 
     def _finish(self, boxes: Boxes) -> None:

@@ -33,6 +33,7 @@ from leo_cli.stability.walk import starts, walk
 SHARED_BOXES = 5_000  # of the tree of all questions
 FIRST_TURN, LONGER = 2_000, 2  # boxes of a question's first turn, and the factor of the next
 FEWEST_WALKS, MOST_WALKS = 64, 256  # for a question before each turn
+MOST_TREES = 16  # of single questions, kept in memory at a time
 START_POINTS, CORNERS = 16_384, 4_096  # random points, of which the best are starts
 
 
@@ -104,10 +105,13 @@ class _Run:
                 if layer in together:
                     yield from self._turn(together[layer], turn * len(group))
                 for key in self.left(layer):
-                    if key not in alone:
-                        alone[key] = Cover(self.knowledge, self.asked().only([key]))
-                    yield from self._turn(alone[key], turn // 2)
-                    if alone[key].finished:
+                    alone = {one: alone[one] for one in self.left() if one in alone}
+                    if key not in alone and len(alone) >= MOST_TREES:
+                        continue
+                    cover = alone.get(key) or Cover(self.knowledge, self.asked().only([key]))
+                    alone[key] = cover
+                    yield from self._turn(cover, turn // 2)
+                    if cover.finished:
                         self.stuck.add(key)  # if it is still open
             turn, walks = LONGER * turn, min(LONGER * walks, MOST_WALKS)
             rounds += 1
@@ -126,7 +130,11 @@ class _Run:
             return
         layer, unit, above = key
         domain, part = self.knowledge.domain, self.knowledge.network.prefix(layer + 1)
-        points = [domain.sample(START_POINTS, self.rng), domain.corners(CORNERS, self.rng)]
+        share = 1 if domain.is_box else 16  # points of other domains take longer to find
+        points = [
+            domain.sample(START_POINTS // share, self.rng),
+            domain.corners(CORNERS // share, self.rng),
+        ]
         sign = 1.0 if above else -1.0
         begin = starts(part, unit, sign, np.vstack(points), count)
         units, signs = np.full(len(begin), unit), np.full(len(begin), sign)
@@ -140,7 +148,8 @@ class _Run:
         end = cover.tree.nodes + boxes
         while not cover.finished and cover.tree.nodes < end and self.may_go_on():
             before, domain = cover.tree.nodes, self.knowledge.domain
-            bounded = cover.bound(cover.still_asked(self.knowledge), self.budget.jobs)
+            asked = cover.still_asked(self.knowledge)
+            bounded = cover.bound(self.knowledge, asked, self.budget.jobs)
             points = [points_of(domain, bounded, self.rng)]
             if not domain.is_box:
                 points = [points[0][domain.contains(points[0])]]

@@ -63,7 +63,7 @@ def advanced(knowledge: Knowledge, few: int, batches: int = 4) -> Recorded:
     cover = Recorded(knowledge, all_questions(knowledge), few)
     for _ in range(batches):
         if cover.asked and not cover.finished:
-            cover.split(cover.bound(cover.asked, 1), cover.asked)
+            cover.split(cover.bound(knowledge, cover.asked, 1), cover.asked)
     return cover
 
 
@@ -186,9 +186,8 @@ def test_signed_objectives_are_rows_of_the_identity() -> None:
 def test_questions_on_their_own_are_never_wrong(pair: tuple[Network, Domain]) -> None:
     network, domain = pair
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "SHARED_BOXES": 2, "FIRST_TURN": 4, "FEWEST_WALKS": 2, "START_POINTS": 8, "CORNERS": 4,
-        }.items():  # fmt: skip
+        sizes = {"SHARED_BOXES": 2, "FIRST_TURN": 4, "FEWEST_WALKS": 2, "MOST_TREES": 2}
+        for name, value in {**sizes, "START_POINTS": 32, "CORNERS": 16}.items():
             patch.setattr(split, name, value)
         options = ClassifyOptions(deciders=("interval", "split"))
         found = classify(network, domain, options, Budget().at_most(0.1))
