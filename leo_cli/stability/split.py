@@ -7,10 +7,10 @@ to the deepest open one (box_bounds.py), and cut where the looseness of what is 
 (box_points.py).
 
 All open questions share one tree at first: most are settled by the same few boxes. One that needs
-many more than the others, or is false where no point shows it, would keep the tree from ever
-ending. So after a number of boxes each question left is searched for witnesses once more (walk.py),
-and gets a tree of its own, cut for that question alone; they take turns, each turn longer than the
-one before.
+many more than the others, or is false where no point shows it, would keep that tree from ever
+ending. So after a number of boxes each question left is searched for witnesses once more (walk.py).
+Then the questions left of each layer get a tree, and each of them one of its own, cut for that
+question alone; the trees take turns, each turn longer than the one before.
 """
 
 from __future__ import annotations

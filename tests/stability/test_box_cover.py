@@ -207,3 +207,13 @@ def test_questions_on_their_own_are_all_decided() -> None:
         for one, other in zip(whole.layers, turns.layers, strict=True):
             assert [v.state for v in one.verdicts] == [v.state for v in other.verdicts]
             assert State.UNDECIDED not in [v.state for v in one.verdicts]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_plain_tree_gives_up_what_is_false(seed: int) -> None:
+    network, domain = random_network(seed), Domain(-np.ones(3), np.ones(3))
+    found = classify(network, domain)
+    false = [(1, int(unit), True) for unit in found.layers[1].units(State.UNSTABLE)]
+    assert false
+    tree = plain_tree(known_by_intervals(network, domain), false, Budget())
+    assert len(tree.axis) < 2_000
