@@ -88,7 +88,7 @@ RUNGS: dict[str, Callable[[ClassifyOptions, Floats], Decider]] = {
 # in the end is often nothing for the other
 FIRST_TURN = 2.0
 SPLIT_SHARE = 0.6  # of the time left that input splitting may take before dearer rungs have theirs
-TIGHTEN_SHARE, TIGHTEN_SECONDS = 0.25, 0.5  # of the time that branching took, and more
+TIGHTEN_SHARE, TIGHTEN_SECONDS = 0.5, 1.0  # of the time that branching took, and more
 MUCH_BRANCHING, FEW_ROUNDS = 0.5, 8  # seconds in one layer from which on tightening is thorough
 DEAR = ("identities", "branch", "milp")  # take all the time that they may have
 CHEAP = ("samples", "interval", "linear")  # sooner done again than read from a journal

@@ -25,8 +25,8 @@ from leo_cli.stability.evidence import TightenedEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
 from leo_cli.stability.node_bounds import NodeBounds, dearest
 
-ROUNDS = 64
-MOST_NUMBERS = 2**25  # of the slopes of all leaves: some hundred megabytes
+ROUNDS = 192
+MOST_NUMBERS = 2**24  # of the slopes of all leaves: some hundred megabytes
 
 
 @dataclass(frozen=True)
