@@ -54,7 +54,13 @@ def is_exact_product(a: Floats, b: Floats) -> bool:
         return False
     if not a.any() or not b.any():
         return True
-    unit = grid(a) * grid(b)
+    # two rows rule it out for most: the whole has no coarser grid, and no smaller sums
+    few = grid(a[:2]) * grid(b[:2])
+    return _fits(a[:2], b, few) and _fits(a, b, grid(a) * grid(b))
+
+
+def _fits(a: Floats, b: Floats, unit: float) -> bool:
+    """Whether no partial sum of a @ b is more than 2**52 units."""
     if unit < 2.0**-1000:
         return False
     # the sum of magnitudes bounds every partial sum; half of 2**53 leaves room for its own rounding

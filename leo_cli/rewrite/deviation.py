@@ -226,8 +226,11 @@ def _range(
         error, maps, offset = change.radius, change.maps, change.offset
     else:
         error = _range_error(subject, change, rows)
-        maps = {node: rows @ matrix for node, matrix in change.maps.items()}
-        offset = rows @ change.offset
+        if _is_identity(rows):
+            maps, offset = change.maps, change.offset
+        else:
+            maps = {node: rows @ matrix for node, matrix in change.maps.items()}
+            offset = rows @ change.offset
     low, high = (form_range if fine else box_range)(subject, maps, offset)
     return _outward(low, high, error)
 
@@ -259,3 +262,8 @@ def _selects(rows: Floats) -> bool:
     """Whether each row has at most one entry that is not 0, and that is +-1."""
     used = rows != 0
     return bool(np.all(used.sum(axis=1) <= 1) and np.all(np.abs(rows[used]) == 1))
+
+
+def _is_identity(rows: Floats) -> bool:
+    count, size = rows.shape
+    return count == size and bool(np.all(rows.diagonal() == 1)) and np.count_nonzero(rows) == size

@@ -36,6 +36,7 @@ from leo_cli.rewrite.surgery import (
 
 SLACK = 2.0**-10
 _FELT = 1 / 16  # of the allowance: what is worth a search for better shifts
+_WORK = 3e8  # products beyond which it takes too long
 _TUNED, _STEPS = 16, 64  # shifts that are tuned, and the larger numbers that are tried for each
 
 
@@ -146,6 +147,8 @@ def _tuned(case: Case, shift: Floats, factor: Floats, wanted: Floats, dtype: str
     rest = wanted - factor @ chosen
     felt = np.abs(stored(rest, dtype) - rest)
     if not np.isfinite(felt).all() or (case.felt @ felt).max(initial=0.0) < _FELT:
+        return shift
+    if case.felt.size * _STEPS * 2 * min(len(shift), _TUNED) > _WORK:
         return shift
     step = ulp(shift, dtype)
     for unit in [*range(min(len(shift), _TUNED))] * 2:

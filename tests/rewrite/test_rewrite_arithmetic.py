@@ -93,3 +93,27 @@ def test_a_representable_sum_leaves_nothing() -> None:
     assert done.bias.tolist() == [3.0]
     assert done.residual.tolist() == [0.0]
     assert done.radius.tolist() == [0.0]
+
+
+def test_a_short_cut_never_calls_a_product_exact_that_is_not() -> None:
+    rng = np.random.default_rng(5)
+    exact_ones = 0
+    for _ in range(200):
+        rows, inner = (int(n) for n in rng.integers(1, 5, 2))
+        a = rng.choice([0.0, 0.5, 1.0, -3.0, 2.0**30], (rows, inner))
+        b = rng.choice([0.0, 0.25, 1.0, -5.0, 2.0**-40, 0.1], (inner, 2))
+        if is_exact_product(a, b):
+            exact_ones += 1
+            real = [
+                [
+                    sum(Fraction(x) * Fraction(y) for x, y in zip(row, column, strict=True))
+                    for column in b.T
+                ]
+                for row in a
+            ]
+            assert all(
+                Fraction(value) == want
+                for values, wanted in zip((a @ b).tolist(), real, strict=True)
+                for value, want in zip(values, wanted, strict=True)
+            )
+    assert exact_ones > 20
