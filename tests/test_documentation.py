@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from leo_cli.stability.ladder import DECIDERS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/cli.md")
 LINKED = sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")])
@@ -62,6 +64,11 @@ def test_every_command_shown_works(page, shell) -> None:
     for line in shown:
         done = shell(line)
         assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
+
+
+def test_every_decider_is_named() -> None:
+    text = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    assert ", ".join(f"`{name}`" for name in DECIDERS) in text
 
 
 def test_python_shown_works(shell) -> None:
