@@ -36,7 +36,9 @@ def chord(low: Floats, high: Floats, relu: bool) -> tuple[Floats, Floats]:
     slope = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, np.clip(slope, 0.0, 1.0)))
     # the exact maximum is at an end; a factor for the rounding of its two operations
     top = np.maximum(-slope * np.minimum(low, 0.0), (1.0 - slope) * np.maximum(high, 0.0))
-    return slope, np.where(top > 0, 0.5 * top * (1 + 8 * UNIT_ROUNDOFF) + SMALLEST, 0.0)
+    # not "where top > 0": its products may underflow to 0, and NaN must stay what it is
+    unstable = (low < 0) & (high > 0)
+    return slope, np.where(unstable, 0.5 * top * (1 + 8 * UNIT_ROUNDOFF) + SMALLEST, 0.0)
 
 
 def form_range(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from leo_cli.arrays import Floats
 from leo_cli.bounds.interval import layer_interval
 from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.rewrite import forms
-from leo_cli.rewrite.forms import form_range
+from leo_cli.rewrite.forms import chord, form_range
 from leo_cli.rewrite.subject import Subject
 
 SEEDS = range(40)
@@ -91,3 +92,22 @@ def test_a_form_of_zeros_is_zero_exactly() -> None:
     low, high = form_range(before, {1: np.zeros((3, network.width(1)))}, np.zeros(3))
     assert not low.any()
     assert not high.any()
+
+
+ENDS = [0.0, 5e-324, 1e-323, 1e-310, 2.0**-1022, 1e-30, 0.1, 1.0, 3.0, 1e30, 1e307]
+
+
+@pytest.mark.parametrize("low", [-x for x in ENDS])
+@pytest.mark.parametrize("high", ENDS)
+def test_the_gap_of_a_chord_is_no_smaller_than_the_kink(low: float, high: float) -> None:
+    # also where the products that it is made of underflow to 0
+    slopes, gaps = chord(np.array([low]), np.array([high]), True)
+    slope, gap = Fraction(slopes[0]), Fraction(gaps[0])
+    assert 0 <= slope <= 1
+    assert max(-slope * Fraction(low), (1 - slope) * Fraction(high)) <= 2 * gap
+
+
+@pytest.mark.parametrize(("low", "high"), [(-np.inf, 5.0), (-5.0, np.inf), (-np.inf, np.inf)])
+def test_an_unknown_bound_has_no_finite_gap(low: float, high: float) -> None:
+    with np.errstate(invalid="ignore"):
+        assert not np.isfinite(chord(np.array([low]), np.array([high]), True)[1]).any()
