@@ -23,8 +23,10 @@ LARGEST = float(np.finfo(np.float64).max)
 
 
 def is_exact(problem: Relaxed) -> bool:
-    """Whether the network's coefficients are the model's own, none the result of a rounding."""
-    return all(
+    """Whether the network's coefficients are the model's own, none the result of a rounding, and
+    its relaxations are finite."""
+    finite = all(r is None or np.isfinite(r.intercept).all() for r in problem.relaxations)
+    return finite and all(
         layer.weight_error == 0.0 and (layer.bias_error is None or not layer.bias_error.any())
         for layer in problem.network.layers
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from leo_cli.arrays import Floats
 from leo_cli.bounds.dual import Dual, relaxations_of
-from leo_cli.bounds.exact import down, exact_lower_bound, is_exact
+from leo_cli.bounds.exact import LARGEST, down, exact_lower_bound, is_exact
 from leo_cli.bounds.linear import Relaxed
 
 NEAR = 1e-6  # of the sum of magnitudes in z: how far a search may be from the best bound
@@ -31,7 +31,8 @@ class ExactNodes:
         self.near = NEAR * problem.magnitudes[-1].sums
 
     def near_tie(self, unit: int, bound: float) -> bool:
-        return self.possible and -self.near[unit] <= bound < 0.0
+        # a bound of -inf comes from overflow, and so may slopes that are no numbers
+        return self.possible and max(-self.near[unit], -LARGEST) <= bound < 0.0
 
     def settle(self, unit: int, sign: float, node: Dual) -> tuple[float, Dual] | None:
         """A bound >= 0 of sign * z of a node (one row), and what gave it; None if none was

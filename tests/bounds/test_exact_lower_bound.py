@@ -1,6 +1,7 @@
 """The exact bound is the float64 bound without its rounding, and 0 where terms cancel."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from support import examples
 from support.oracle import enumerate_patterns
@@ -58,3 +59,18 @@ def test_terms_that_cancel_are_settled() -> None:
     for least in (5e-324, 2.0**-60):
         [unit] = classify(_tie(least), domain, exactly).layers[1].verdicts
         assert unit.state is not State.INACTIVE
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # overflow is meant to happen
+def test_what_overflows_is_left_to_others() -> None:
+    # relu(-1e200 x) on [-1, 0], then 1e200 times it: bounds of the second layer are infinite
+    big = np.array([[1e200], [-1e200]])
+    first = Layer("a", (Term(0, Dense(-big[:1])),), np.zeros(1), relu=True)
+    second = Layer("b", (Term(1, Dense(big)),), np.array([-1.0, 1.0]), relu=True)
+    third = Layer("c", (Term(2, Dense(np.array([[-1.0, 0.0]]))),), np.zeros(1), relu=True)
+    network = Network(1, (first, second, third), (3,), "float64")
+    domain = Domain(np.array([-1.0]), np.array([0.0]), "float64")
+    found = classify(network, domain, ClassifyOptions(deciders=("exact",)))
+    infinite = [np.isinf(layer.upper).any() for layer in found.layers]
+    assert infinite[1]
+    assert found.layers[2].verdicts[0].state is not State.ACTIVE
