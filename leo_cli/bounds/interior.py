@@ -77,7 +77,8 @@ def solve(programs: Programs) -> Solutions:
         search.run()
         lower = search.p * cost_size[:, None] / np.where(radius > 0, radius, np.inf)
         return Solutions(
-            np.nan_to_num(search.y * cost_size[:, None] / row_size, posinf=0.0),
+            # steps keep them positive; a proof relies on the sign, whatever rounding does
+            np.maximum(np.nan_to_num(search.y * cost_size[:, None] / row_size, posinf=0.0), 0.0),
             np.nan_to_num(lower, posinf=0.0),
             centre + radius * np.clip(np.nan_to_num(search.v), -1.0, 1.0),
         )
