@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -262,7 +262,9 @@ class _Search:
         self.milps += findings.milps
         self.notes += findings.notes
         if record and self.journal is not None and by not in CHEAP:
-            self.journal.record(by, findings)
+            # a bound may rest on claims that only this run trusts
+            kept = replace(findings, bounds=()) if self.knowledge.trusted else findings
+            self.journal.record(by, kept)
 
     def _report(self, decider: str, layer: int) -> None:
         if self.observer is None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,9 +28,11 @@ from leo_cli.domain import Domain
 from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.rewrite import RewriteOptions, Tolerance, shrink
 from leo_cli.stability import Budget, ClassifyOptions, StabilityMap, State, classify, ladder
+from leo_cli.stability.journal import open_journal
 from leo_cli.stability.knowledge import Claim, Decider, Findings, Knowledge
 from leo_cli.stability.milp import MilpOptions, UnitDecider
 from leo_cli.stability.milp.model import Answer, MilpModel, Question
+from leo_cli.stability.optimised import OptimisedSlopes
 
 Rung = Callable[[ClassifyOptions, Floats], Decider]
 
@@ -188,3 +191,39 @@ def test_a_domain_of_one_point_has_no_columns(lie: str) -> None:
     domain = Domain(point, point, "float64")
     found = classified(network, domain, lie, False, ("milp",))
     check_stability(network, domain, found, enumerate_patterns(network, domain))
+
+
+class Behind:
+    """Bounds of the layers behind the first, without points that would refute the lie."""
+
+    name = "slopes"
+
+    def decide(
+        self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
+    ) -> Iterator[Findings]:
+        if layers[0] > 0:
+            for findings in OptimisedSlopes().decide(knowledge, layers, budget):
+                yield replace(findings, points=None)
+
+
+def test_a_journal_keeps_no_bound_that_rests_on_trust(tmp_path: Path) -> None:
+    # z = relu(-x) + relu(x + 2) - relu(x + 2) - 1/2 is live; with relu(-x) = 0 it would not be
+    first = Term(0, Dense(np.array([[-1.0], [1.0], [1.0]])))
+    second = Term(1, Dense(np.array([[1.0, 1.0, -1.0]])))
+    layers = (
+        Layer("a", (first,), np.array([0.0, 2.0, 2.0]), relu=True),
+        Layer("b", (second,), np.array([-0.5]), relu=True),
+    )
+    network, domain = Network(1, layers, (2,)), Domain(-np.ones(1), np.ones(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ladder.RUNGS, "milp", claims(True))
+        patch.setitem(ladder.RUNGS, "slopes", lambda options, points: Behind())
+        options = ClassifyOptions(deciders=("milp", "slopes"), trust_solver=True)
+        with open_journal(tmp_path, "model", "domain") as journal:
+            found = classify(network, domain, options, journal=journal)
+    assert found.layers[0].verdicts[0].trusted
+    assert found.layers[1].verdicts[0].state is State.INACTIVE
+    with open_journal(tmp_path, "model", "domain") as journal:
+        assert journal.recorded()
+        again = classify(network, domain, ClassifyOptions(deciders=("samples",)), journal=journal)
+    check_stability(network, domain, again, enumerate_patterns(network, domain))
