@@ -56,7 +56,8 @@ def row(model: Path, bounds: Path, exact_units: int, target: Path) -> str:
     if made.proof is None:
         raise Fails("no proof was written")
     save(made.output.content, target)
-    new, old = read_net(target), read_net(model)
+    old = read_net(model)
+    new = read_net(target, old)
     buffer = io.BytesIO()
     made.proof.write(buffer, new.sha256)
     box = box_of_domain(problem.domain)

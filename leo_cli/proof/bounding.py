@@ -32,6 +32,7 @@ UNIT, TINY = 2.0**-53, 2.0**-1074
 MORE = 1.0 + 2.0**-20  # covers the rounding of a float sum of up to 2**31 non-negative numbers
 Form = dict[int, Array]  # 2 k: coefficients of z of node k, (rows, width); 2 k + 1: of h
 Lines = tuple[Array, Array, Array]  # alpha, s, t of the docstring
+Match = tuple[Array, Form, Array]  # units; what stands for h of each, in rows; up to what error
 _fraction = np.frompyfunc(Fraction, 1, 1)
 
 
@@ -82,19 +83,6 @@ class Arithmetic:
         return np.where(np.isnan(found), -np.inf, found)
 
 
-@dataclass(frozen=True)
-class Match:
-    """Units of a node, and their partners among those of `node`. size: e / 2 of the docstring;
-    plain: z_i = f z_j."""
-
-    units: Array
-    node: int
-    partners: Array
-    factor: Array
-    size: Array
-    plain: Array
-
-
 def lines_of(lower: Array, upper: Array) -> Lines:
     """Valid lines: s = u / (u - l), alpha = 1 where u is larger than -l by more than rounding could
     tell, else 0; exact where the phase is fixed, t rounded up."""
@@ -109,48 +97,51 @@ def lines_of(lower: Array, upper: Array) -> Lines:
 
 @dataclass(frozen=True)
 class View:
-    """A network as far as it is taken in. lower, upper: node -> bounds of z (of x for node 0),
-    written by the owner. sizes: as in Form, bounds m of |z| and H of |h|. matches: node -> known
-    partners."""
+    """A network as far as it is bounded. lower, upper: node -> bounds of z (of x for node 0),
+    written by the owner. matches: node -> units that have partners."""
 
     nodes: list[Node]
     box: Box
     math: Arithmetic
     lower: dict[int, Array]
     upper: dict[int, Array]
-    sizes: list[Array] = field(default_factory=list)
-    terms: list[dict[int, Array]] = field(default_factory=list)
-    bias: list[Array] = field(default_factory=list)
-    lines: list[Lines | None] = field(default_factory=list)
     matches: dict[int, list[Match]] = field(default_factory=dict)
 
-    def open(self, k: int) -> None:
-        """Take in z of node k, all before being closed."""
-        node, size = self.nodes[k], np.abs(self.nodes[k].bias)
-        for s, w in node.terms.items():
-            size = size + np.abs(w) @ self.sizes[2 * s + 1]
-        self.sizes.append(size * MORE)
-        self.terms.append({s: self.math.number(w) for s, w in node.terms.items()})
-        self.bias.append(self.math.number(node.bias))
-
-    def close(self, k: int) -> None:
-        """Take in h of node k; its bounds are final."""
-        low, high = self.range(2 * k + 1)
-        self.sizes.append(np.maximum(np.abs(low), np.abs(high)))
-        relu = self.nodes[k].relu
-        self.lines.append(lines_of(self.lower[k], self.upper[k]) if relu else None)
-
     def range(self, key: int) -> tuple[Array, Array]:
-        """Bounds of z or h."""
+        """Bounds of z or h, by a key of a form."""
         low, high = self.lower[key // 2], self.upper[key // 2]
         relu = key % 2 and self.nodes[key // 2].relu
         return (np.fmax(low, 0.0), np.maximum(high, 0.0)) if relu else (low, high)
+
+    def size(self, key: int) -> Array:
+        """m of z, or H of h."""
+        if key % 2:
+            return np.maximum(*map(np.abs, self.range(key)))
+        total = np.abs(self.nodes[key // 2].bias)
+        for s, w in self.nodes[key // 2].terms.items():
+            total = total + np.abs(w) @ self.size(2 * s + 1)
+        return total * MORE
 
     def rows(self, key: int, units: Array, sign: Any = 1.0) -> Form:
         """sign * z or h of some units."""
         matrix = np.zeros((len(units), len(self.nodes[key // 2].bias)))
         matrix[np.arange(len(units)), units] = sign
         return {key: self.math.number(matrix)}
+
+    def at(self, points: Array, count: int) -> dict[int, tuple[Array, Array]]:
+        """z of the first nodes at points, (m, width), and what it may be off by."""
+        math, found = self.math, {0: (self.math.number(points), np.zeros(points.shape))}
+        for k, node in enumerate(self.nodes[1:count], 1):
+            z = math.number(np.zeros((len(points), 1)) + node.bias)
+            size, error, width = np.abs(node.bias), np.zeros((len(points), 1)), 4
+            for s, w in node.terms.items():
+                h = np.maximum(found[s][0], 0) if self.nodes[s].relu else found[s][0]
+                z, width = z + h @ math.number(w.T), width + w.shape[1]
+                size = size + np.abs(h).astype(float) @ np.abs(w.T)
+                error = error + found[s][1] @ np.abs(w.T)
+            error = error + (math.gamma(width) + 2.0 * node.slack) * (size + error)
+            found[k] = z, MORE * error + math.tiny(width * (1.0 + k))
+        return found
 
     def least(
         self, form: Form, lines: dict[int, Lines], box: tuple[Array, Array] | None = None
@@ -162,41 +153,53 @@ class View:
         math, form, start = self.math, dict(form), max(form)
         error = np.zeros(len(form[start]))
         constant, best = math.number(error), np.full(len(error), -np.inf)
+        bent = np.zeros(len(error), dtype=bool)
         for key in (key for key in range(start, 1, -1) if key in form):
             if key < start and not lines:
                 best = np.maximum(best, self._ranged(form, constant, error, None))
             k, p = key // 2, form.pop(key)
+            width = p.shape[1]
             if key % 2:
-                for match in self.matches.get(k, ()):
-                    p, lost = self._partners(form, k, p, match)
-                    error = error + lost
-                chosen, q = lines.get(k, self.lines[k]), p
-                if chosen is not None:
+                for units, moves, size in self.matches.get(k, ()):
+                    a, form[key] = p[:, units], p.copy()
+                    form[key][:, units] = math.number(0)
+                    error = error + np.abs(a).astype(float) @ size
+                    # which is computed in floats even where numbers are exact
+                    tiny = 16.0 * TINY * len(units) * (1.0 + sum(self.size(s).sum() for s in moves))
+                    error = error + (a[:, size > 0] != 0).any(axis=1) * tiny
+                    for s, matrix in moves.items():
+                        error = error + self._add(form, s, a @ matrix)
+                    p = form.pop(key)
+                q = p
+                if self.nodes[k].relu:
+                    chosen = lines.get(k) or lines_of(self.lower[k], self.upper[k])
                     alpha, slope, lift = (math.number(part) for part in chosen)
-                    below = np.minimum(p, 0)
-                    q, raised = np.maximum(p, 0) * alpha + below * slope, (below * lift).sum(axis=1)
+                    q, raised = (
+                        p * np.where(p > 0, alpha, slope),
+                        (np.minimum(p, 0) * lift).sum(axis=1),
+                    )
                     constant, lost = math.plus(constant, raised)
-                    error = error + lost + math.gamma(q.shape[1]) * np.abs(raised).astype(float)
-                    rounded = (q != p) & (lift != 0)  # a fixed phase is exact
-                    size = (rounded * np.abs(q)).astype(float) @ self.sizes[key - 1]
-                    tiny = math.tiny(1.0 + 2.0 * self.sizes[key - 1].sum())
-                    error = error + math.gamma(0) * size + rounded.any(axis=1) * tiny
+                    error = error + lost + math.gamma(width) * np.abs(raised).astype(float)
+                    bent = ((q != p) & (lift != 0)).any(axis=1)  # rounded, which counts below
                 error = error + self._add(form, key - 1, q)
                 continue
-            single = ((p != 0).sum(axis=1) <= 1) & ((p == 0) | (np.abs(p) == 1)).all(axis=1)
-            weight, width = np.abs(p).astype(float) @ self.sizes[key], p.shape[1]
-            mass = 1.0 + sum(self.sizes[2 * s + 1].sum() for s in self.terms[k])
+            node = self.nodes[k]
+            some, sizes = p != 0, np.abs(p).astype(float)
+            count = some.sum(axis=1)
+            single = ~bent & ((count == 0) | ((count == 1) & (sizes.sum(axis=1) == 1.0)))
+            bent = bent & False
+            weight, used, pick = sizes @ self.size(key), some.any(axis=0), sizes.argmax(axis=1)
+            mass = 1.0 + sum(self.size(s).sum() for s in (key, *(2 * s + 1 for s in node.terms)))
             rounding = math.gamma(width) * weight + math.tiny(width * float(mass))
-            used, pick = np.flatnonzero((p != 0).any(axis=0)), np.abs(p).argmax(axis=1)
-            constant, lost = math.plus(constant, p[:, used] @ self.bias[k][used])
-            error = error + lost + ~single * rounding + 2.0 * self.nodes[k].slack * weight
-            for s, w in self.terms[k].items():
-                copied = single.all()  # then there is nothing to add
-                moved = (
-                    w[pick] * p[np.arange(len(p)), pick][:, None]
-                    if copied
-                    else p[:, used] @ w[used]
-                )
+            constant, lost = math.plus(constant, p[:, used] @ math.number(node.bias)[used])
+            slack = 2.0 * node.slack * weight
+            slack = slack + 16.0 * TINY * bool(node.slack) * (count > 0)
+            error = error + lost + ~single * rounding + slack
+            for s, matrix in node.terms.items():
+                if single.all():  # there is nothing to add
+                    moved = math.number(matrix[pick]) * p[np.arange(len(p)), pick][:, None]
+                else:
+                    moved = p[:, used] @ math.number(matrix[used])
                 error = error + self._add(form, 2 * s + 1, moved)
         return np.asarray(np.maximum(best, self._ranged(form, constant, error, box)))
 
@@ -206,29 +209,7 @@ class View:
             form[key] = values
             return 0.0
         form[key], lost = self.math.plus(form[key], values)
-        return np.asarray(lost @ self.sizes[key])
-
-    def _partners(self, form: Form, k: int, p: Array, match: Match) -> tuple[Array, Array]:
-        """Replace h of units of node k, with coefficients p, by that of partners: what is left of
-        p, and (m,) what that loses."""
-        there, number, half = 2 * match.node + 1, self.math.number, 0.5 * ~match.plain
-        a, sizes = p[:, match.units], self.sizes[there - 1]
-        p, own, theirs = p.copy(), 0 * p, number(np.zeros((len(p), len(sizes))))
-        p[:, match.units], own[:, match.units] = number(0), a * number(half)
-        theirs[:, match.partners] = a * number(match.factor)
-        share = theirs.copy()
-        share[:, match.partners] = share[:, match.partners] * number(-half)
-        rounded = self.math.gamma(2) * (match.factor != 1.0) * match.factor * sizes[match.partners]
-        lost = np.abs(a).astype(float) @ (MORE * (match.size + rounded))
-        lost = lost + (lost > 0) * self.math.tiny(len(half) * (1.0 + sizes.sum()))
-        if there == 2 * k + 1:
-            p, more = self.math.plus(p, theirs)
-            lost = lost + more @ self.sizes[there]
-        else:
-            lost = lost + self._add(form, there, theirs)
-        if half.any():
-            lost = lost + self._add(form, 2 * k, own) + self._add(form, there - 1, share)
-        return p, lost
+        return np.asarray(lost @ self.size(key))
 
     def _ranged(self, form: Form, constant: Array, error: Array, box: tuple[Array, Array] | None
                 ) -> Array:  # fmt: skip

@@ -27,10 +27,9 @@ from onnx.reference import ReferenceEvaluator
 Array = NDArray[Any]
 ROUNDED = 2.0**-50  # relative error of a coefficient that float64 computed in up to three steps
 LARGEST = 1 << 13  # units of a node that the checker adds for an operator on each element
-SPAN = 1 << 40  # from the ids of one sample to those of the next
+WIDE, SPAN = 1 << 24, 1 << 44  # between the ids of two nodes, and of two samples
 MOVES = "Concat Dropout Expand Flatten Gather Identity Reshape Squeeze Transpose"
 FOLDS = "Cast Constant ConstantOfShape Shape Slice Unsqueeze " + MOVES
-OTHER_DOMAINS = {"Scaler": "ai.onnx.ml", "FusedGemm": "com.microsoft"}
 FLOATS = (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 
@@ -50,6 +49,12 @@ class Node:
     slack: float = 0.0
     given: bytes = b""
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for nodes that compute the same."""
+        terms = tuple(sorted((s, w.tobytes()) for s, w in self.terms.items()))
+        return self.relu, self.slack, self.given, self.bias.tobytes(), terms
+
 
 @dataclass(frozen=True)
 class Net:
@@ -63,64 +68,39 @@ class Net:
 
 @dataclass(frozen=True)
 class Units:
-    """A tensor of units of nodes. ids has its shape without the axis of samples."""
+    """A tensor of units of nodes: ids, node * WIDE + unit, without the axis of samples."""
 
     ids: Array
 
 
-@dataclass(frozen=True)
-class Opaque:
-    """The value of an operator that the checker does not look into. inputs: tensors."""
-
-    operator: tuple[Any, ...]
-    inputs: tuple[str, ...]
-
-
-def read_net(source: Path | bytes) -> Net:
-    """Read a model file, or its bytes. Raises Unreadable."""
+def read_net(source: Path | bytes, after: Net | None = None) -> Net:
+    """Read a model file, or its bytes. after: another model whose nodes come first, and are used
+    again where they are the same. Raises Unreadable."""
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
         proto = onnx.load_model_from_string(content)
         if isinstance(source, Path):
             onnx.load_external_data_for_model(proto, str(source.parent))
         proto = onnx.inliner.inline_local_functions(proto) if proto.functions else proto
-        return replace(_Reader(proto).read(), sha256=hashlib.sha256(content).hexdigest())
+        net = _Reader(proto, after.nodes if after else []).read()
+        return replace(net, sha256=hashlib.sha256(content).hexdigest())
     except Exception as error:  # whatever a malformed file does to the parser
         kind = "" if isinstance(error, Unreadable) else f"{type(error).__name__}: "
         name = source if isinstance(source, Path) else "model"
         raise Unreadable(f"{name}: {kind}{error}") from error
 
 
-def joined(old: Net, new: Net) -> tuple[list[Node], list[int]]:
-    """The nodes of both models, those of `new` after those of `old` or, where one is the same, in
-    its place; and the place of each node of `new`."""
-
-    def key(node: Node) -> tuple[Any, ...]:
-        terms = tuple(sorted((s, w.tobytes()) for s, w in node.terms.items()))
-        return node.relu, node.slack, node.given, node.bias.tobytes(), terms
-
-    nodes, place = list(old.nodes), [0]
-    known = {key(node): k for k, node in enumerate(nodes) if k}
-    for node in new.nodes[1:]:
-        moved = replace(node, terms={place[s]: w for s, w in node.terms.items()})
-        k = known.get(key(moved), -1)
-        if k < 0 or k in place:  # two nodes must not become one: a sum of their terms is rounded
-            k = len(nodes)
-            nodes.append(moved)
-        place.append(k)
-    return nodes, place
-
-
 class _Reader:
-    """values: of each tensor Units, Opaque, a constant, or a tuple of what it is for each of
-    `samples`: numbers of samples that are tried (none where tensors have no axis of samples)."""
+    """values: of each tensor Units, a constant, a list of what it is for each of `samples` (numbers
+    of samples that are tried; none without an axis of samples), or, where it is opaque, a tuple of
+    the operator and its inputs."""
 
-    def __init__(self, proto: onnx.ModelProto) -> None:
+    def __init__(self, proto: onnx.ModelProto, known: list[Node]) -> None:
         self.graph, self.opsets = proto.graph, {o.domain: o.version for o in proto.opset_import}
         constants = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
         self.values: dict[str, Any] = {**constants, "": None}
-        self.nodes: list[Node] = []
-        self.starts = [0]  # the first id of each node, and of the next
+        self.nodes, self.kept = list(known), len(known)
+        self.places = {node.key: k for k, node in enumerate(known)}
         self.samples: tuple[int, ...] = (1, 2, 3)
         self.keys: dict[str, tuple[Any, ...]] = {"": ()}
         self.cuts: list[Array] = []
@@ -134,14 +114,16 @@ class _Reader:
             waiting.remove(ready[0])
             self._operator(ready[0])
         skeleton = (inputs, tuple((o.name, self._key(o.name)) for o in self.graph.output))
-        needed = {0} | {int(k) for cut in self.cuts for k in np.unique(cut[:, 0])}
-        for k in range(len(self.nodes) - 1, 0, -1):
-            needed.update(self.nodes[k].terms if k in needed else ())
-        number = np.cumsum([k in needed for k in range(len(self.nodes))]) - 1
+        keep = np.arange(len(self.nodes)) < max(self.kept, 1)
+        for cut in self.cuts:
+            keep[cut[:, 0]] = True
+        for k in reversed(range(len(self.nodes))):
+            keep[list(self.nodes[k].terms)] |= keep[k]
+        number = np.cumsum(keep) - 1
         nodes = [replace(node, terms={int(number[s]): w for s, w in node.terms.items()})
-                 for k, node in enumerate(self.nodes) if k in needed]  # fmt: skip
+                 for k, node in enumerate(self.nodes) if keep[k] and k >= self.kept]  # fmt: skip
         cuts = [np.stack([number[cut[:, 0]], cut[:, 1]], axis=1) for cut in self.cuts]
-        return Net(nodes, cuts, skeleton)
+        return Net(self.nodes[: self.kept] + nodes, cuts, skeleton)
 
     def _inputs(self) -> tuple[Any, ...]:
         found, start = [], 0
@@ -159,84 +141,81 @@ class _Reader:
             ids = np.arange(start, start + int(np.prod(shape[not alone :])))
             self.values[name] = Units(ids.reshape(shape[not alone :]))
             start += ids.size
-        self._append(Node("input", {}, np.zeros(start), False))
+        if self._append(Node("input", {}, np.zeros(start), False)).ids.min(initial=0):
+            raise Unreadable("its inputs have another size than the other model's")
         return tuple(found)
 
-    def _append(self, node: Node) -> Array:
-        """The ids of the units of a new node."""
+    def _append(self, node: Node) -> Units:
+        """The units of a node, which is new unless there is one that is the same."""
+        k = self.places.setdefault(node.key, len(self.nodes))
         for part in (node.bias, *node.terms.values()):
             part.setflags(write=False)
             if not np.isfinite(part).all():
                 raise Unreadable(f'"{node.name}" has a weight that is not finite')
-        self.nodes.append(node)
-        self.starts.append(self.starts[-1] + len(node.bias))
-        return np.arange(self.starts[-2], self.starts[-1])
-
-    def _places(self, ids: Array) -> tuple[Array, Array]:
-        """The node and the unit of each id."""
-        nodes = np.searchsorted(self.starts, ids.ravel(), "right") - 1
-        return nodes, ids.ravel() - np.array(self.starts)[nodes]
+        self.nodes += [node] if k == len(self.nodes) else []
+        return Units(k * WIDE + np.arange(len(node.bias)))
 
     def _key(self, tensor: str) -> tuple[Any, ...]:
         """What a tensor is, apart from the values of cuts."""
         if tensor not in self.keys:
             value = self.values[tensor]
+            runs = value if isinstance(value, list) else [value]
             if isinstance(value, Units):
-                self.cuts.append(np.stack(self._places(value.ids), axis=1))
-                self.keys[tensor] = ("cut", len(self.cuts), value.ids.shape)
-                return self.keys[tensor]
-            if isinstance(value, Opaque):
-                whole = repr((value.operator, *map(self._key, value.inputs)))
+                self.cuts.append(np.stack(np.divmod(value.ids.ravel(), WIDE), axis=1))
+                whole = repr((len(self.cuts), value.ids.shape))
+            elif isinstance(value, tuple):
+                whole = repr((value[0], *map(self._key, value[1])))
             else:
-                runs = value if isinstance(value, tuple) else (value,)
                 whole = repr([(run.dtype.str, run.shape, run.tobytes()) for run in runs])
-            self.keys[tensor] = ("other", hashlib.sha256(whole.encode()).hexdigest())
+            self.keys[tensor] = type(value).__name__, hashlib.sha256(whole.encode()).hexdigest()
         return self.keys[tensor]
 
     def _operator(self, node: onnx.NodeProto) -> None:
-        kind, domain = node.op_type, "" if node.domain == "ai.onnx" else node.domain
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        kind = f"{domain}:{node.op_type}".lstrip(":")
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if any(a.g.node or a.graphs for a in node.attribute):
             raise Unreadable(f'{kind} "{node.name}" has a subgraph; export the model without it')
-        values, result = [self.values[i] for i in node.input], None
-        if domain == OTHER_DOMAINS.get(kind, ""):
-            result = self._affine(kind, node.output[0], attributes, values)
-        if result is None and kind in FOLDS.split() and not domain:
+        values = [self.values[i] for i in node.input]
+        result = self._affine(kind, node.output[0], attributes, values)
+        if result is None and kind in FOLDS.split():
             result = self._moved(node, attributes.get("axis", 0), values)
         wire = tuple(sorted(a.SerializeToString(deterministic=True) for a in node.attribute))
         version = self.opsets.get(node.domain, self.opsets.get(domain))
         for at, name in enumerate(node.output):
-            operator = Opaque((domain, kind, version, wire, at), tuple(node.input))
-            self.values[name] = operator if at or result is None else result
+            opaque = (kind, version, wire, at), tuple(node.input)
+            self.values[name] = opaque if at or result is None else result
 
     def _moved(self, node: onnx.NodeProto, axis: int, values: list[Any]) -> Any:
         """What an operator that only moves values gives; None if it does more, or chooses."""
         kind, data = node.op_type, len(values) if node.op_type == "Concat" else 1
         units = {isinstance(v, Units) and kind != "Shape" for v in values[:data]}
-        sized = (Opaque, Units) if kind in ("Reshape", "Expand") else (Opaque, Units, tuple)
+        sized = (tuple, Units) if kind in ("Reshape", "Expand") else (tuple, Units, list)
         moved = units == {True}
         if moved and kind in ("Concat", "Gather") and self.samples:
             units.add(axis % (values[0].ids.ndim + 1) != 0)
-        bad = any(isinstance(v, Opaque if i < data else sized) for i, v in enumerate(values))
+        bad = any(isinstance(v, tuple if i < data else sized) for i, v in enumerate(values))
         if bad or len(units) > 1 or (moved and kind not in MOVES.split()):
             return None
         runs = []
         for at, count in enumerate(self.samples or (1,)):
             given = [self._spread(v.ids, count) if isinstance(v, Units)
-                     else v[at] if isinstance(v, tuple) else v for v in values]  # fmt: skip
+                     else v[at] if isinstance(v, list) else v for v in values]  # fmt: skip
             try:
                 runs.append(self._evaluate(node, given))
             except (ValueError, IndexError, TypeError, RuntimeError):
                 return None
         if not moved and (kind != "Expand" or runs[0].dtype.kind != "f"):
-            return runs[0] if all(np.array_equal(run, runs[0]) for run in runs) else tuple(runs)
+            return runs[0] if all(np.array_equal(run, runs[0]) for run in runs) else runs
         one = runs[0][0] if self.samples else runs[0]
         for run, count in zip(runs, self.samples or (1,), strict=True):
             if not np.array_equal(run, self._spread(one, count, moved * SPAN)):
                 return None
-        if not moved:  # a row of constants, repeated for each sample
-            ids = self._append(Node(node.output[0], {}, one.ravel().astype(np.float64), False))
-        return Units(one if moved else ids.reshape(one.shape))
+        if moved:
+            return Units(one)
+        # a row of constants, repeated for each sample
+        made = self._append(Node(node.output[0], {}, one.ravel().astype(np.float64), False))
+        return Units(made.ids.reshape(one.shape))
 
     def _spread(self, one: Array, count: int, span: int = SPAN) -> Array:
         """A tensor's content for a number of samples, from that of the first."""
@@ -244,14 +223,11 @@ class _Reader:
 
     def _evaluate(self, node: onnx.NodeProto, values: list[Any]) -> Array:
         """The first output of a node for these inputs, by onnx's reference implementation."""
-        ends = [[helper.make_empty_tensor_value_info(n) for n in dict.fromkeys(names) if n]
+        ends: Any = [[helper.make_empty_tensor_value_info(n) for n in dict.fromkeys(names) if n]
                 for names in (node.input, node.output)]  # fmt: skip
-        opsets = [helper.make_opsetid(domain, version) for domain, version in self.opsets.items()]
-        graph = helper.make_graph([node], "", ends[0], ends[1])
-        run: Any = ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets)).run
-        return np.asarray(
-            run(None, {i: v for i, v in zip(node.input, values, strict=True) if i})[0]
-        )
+        run: Any = ReferenceEvaluator(helper.make_graph([node], "", *ends), opsets=self.opsets).run
+        feeds = {i: v for i, v in zip(node.input, values, strict=True) if i}
+        return np.asarray(run(None, feeds)[0])
 
     def _affine(self, kind: str, name: str, attributes: dict[str, Any], values: list[Any]) -> Any:
         """The first output of an affine operator or a ReLU; None for others."""
@@ -289,8 +265,8 @@ class _Reader:
                 shape = (*x.ids.shape[:-1], b.shape[1])
                 if x.ids.size == len(b) == x.ids.shape[-1]:
                     return self._product(name, x.ids, b.T.astype(np.float64), shape)
-            case "Gemm" | "FusedGemm" if x is a and isinstance(b, np.ndarray):
-                alpha, beta, relu = get("alpha", 1.0), get("beta", 1.0), kind == "FusedGemm"
+            case "Gemm" | "com.microsoft:FusedGemm" if x is a and isinstance(b, np.ndarray):
+                alpha, beta, relu = get("alpha", 1.0), get("beta", 1.0), kind != "Gemm"
                 plain = alpha == beta == 1.0 or b.dtype != np.float64  # else products are rounded
                 if get("transA", 0) or not plain or (relu and get("activation", b"") != b"Relu"):
                     return None
@@ -306,7 +282,7 @@ class _Reader:
                 scale = scale / np.sqrt(variance + epsilon)
                 centred = self._each(name, x, bias=-mean)
                 return self._each(name, self._each(name, centred, scale, given=given), bias=shift)
-            case "Scaler":
+            case "ai.onnx.ml:Scaler":
                 centred = self._each(name, x, bias=-np.array(attributes["offset"]))
                 return self._each(name, centred, factor=np.array(attributes["scale"]))
         return None
@@ -315,12 +291,12 @@ class _Reader:
         """A node of matrix (rows, elements) times the elements of a tensor."""
         if np.count_nonzero(matrix, axis=1).max(initial=0) > 1 and len(np.unique(ids)) < ids.size:
             ids = self._product(name, ids, np.eye(ids.size), ids.shape).ids  # sums would be rounded
-        (sources, units), terms = self._places(ids), {}
+        (sources, units), terms = np.divmod(ids.ravel(), WIDE), {}
         for s in np.unique(sources).tolist():
             terms[s] = np.zeros((len(matrix), len(self.nodes[s].bias)))
             np.add.at(terms[s].T, units[sources == s], matrix[:, sources == s].T)
         made = Node(name, terms, np.zeros(len(matrix)), False, ROUNDED * bool(given), given)
-        return Units(self._append(made).reshape(shape))
+        return Units(self._append(made).ids.reshape(shape))
 
     def _each(self, name: str, x: Any, factor: Any = None, bias: Any = None, relu: bool = False,
               given: bytes = b"") -> Any:  # fmt: skip
@@ -329,18 +305,18 @@ class _Reader:
         if x is None:
             return None
         shape, constants = (1, *x.ids.shape) if self.samples else x.ids.shape, []
-        for given_part, default in ((factor, 1.0), (bias, 0.0)):
-            part = np.array(default) if given_part is None else given_part
+        one, zero = np.ones(()), np.zeros(())
+        for part in (one if factor is None else factor, zero if bias is None else bias):
             if not isinstance(part, np.ndarray) or np.broadcast_shapes(part.shape, shape) != shape:
                 return None
             constants.append(np.broadcast_to(part.astype(np.float64), shape).ravel())
-        ids, k = x.ids.ravel(), int(self._places(x.ids)[0].max(initial=0))
-        last, whole = self.nodes[k], np.arange(self.starts[k], self.starts[k + 1])
-        same = factor is None and k and not last.relu and np.array_equal(ids, whole)
-        if not same or (constants[1].any() and last.bias.any()):  # or else a sum would be rounded
-            if ids.size > LARGEST:
-                raise Unreadable(f'"{name}" copies {ids.size} units')
-            self._product(name, ids, np.diag(constants[0]), ids.shape, given)
-            last = self.nodes[-1]
-        made = replace(last, name=name, bias=last.bias + constants[1], relu=relu)
-        return Units(self._append(made).reshape(x.ids.shape))
+        k = int(x.ids.max(initial=0)) // WIDE
+        node, whole = self.nodes[k], k * WIDE + np.arange(len(self.nodes[k].bias))
+        same = factor is None and k and not node.relu and np.array_equal(x.ids.ravel(), whole)
+        if not same or (constants[1].any() and node.bias.any()):  # or else a sum would be rounded
+            if x.ids.size > LARGEST:
+                raise Unreadable(f'"{name}" copies {x.ids.size} units')
+            made = self._product(name, x.ids, np.diag(constants[0]), x.ids.shape, given)
+            node = self.nodes[int(made.ids.max(initial=0)) // WIDE]
+        made = self._append(replace(node, name=name, bias=node.bias + constants[1], relu=relu))
+        return Units(made.ids.reshape(x.ids.shape))

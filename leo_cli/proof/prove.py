@@ -86,10 +86,11 @@ class Proving:
         known = self.proved.checker
         names = [layer.name for layer in self.model.network.layers]
         try:
-            checker = Checker(known.old, _net(new), known.box, known.math, self.jobs)
-            checker.lower, checker.upper = dict(known.lower), dict(known.upper)
-            checker.restart()
-            records, deviation = prove_rewrite(checker, network, self.proved.node_of, names)
+            checker = Checker(known.old, _net(new, known.old), known.box, known.math, self.jobs)
+            checker.lower.update(known.lower)
+            checker.upper.update(known.upper)
+            alone = _net(new)
+            records, deviation = prove_rewrite(checker, alone, network, self.proved.node_of, names)
         except (Fails, Unreadable):
             return None
         limit = np.max(allowance, initial=0.0)
@@ -138,11 +139,11 @@ def save(proof: Proof, path: Path, target_sha256: str) -> None:
         raise
 
 
-def _net(model: Model) -> Net:
+def _net(model: Model, after: Net | None = None) -> Net:
     """The checker's reading of a model; of its parts in one where they are several files."""
     if model.has_external_data:
-        return replace(read_net(model.proto.SerializeToString()), sha256=model.sha256)
-    return read_net(model.source)
+        return replace(read_net(model.proto.SerializeToString(), after), sha256=model.sha256)
+    return read_net(model.source, after)
 
 
 def _begin(box: Box, source: str, target: str) -> Record:

@@ -10,6 +10,7 @@ direction. Nothing depends on which rewrite made the network.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,32 +24,41 @@ CLOSE = 1e-3  # difference from a partner, relative to its range, beyond which t
 
 
 def prove_rewrite(
-    checker: Checker, network: Network, node_of: dict[int, int], names: Sequence[str]
+    checker: Checker, new: Net, network: Network, node_of: dict[int, int], names: Sequence[str]
 ) -> tuple[list[Record], Floats]:
     """Records that relate the checker's smaller model, the file that `network` was written to, to
     the larger one, and the proved deviation.
 
-    node_of: layer -> node of the larger model. names: of the larger network's layers. Raises Fails
-    where no relation is found.
+    new: the smaller model, read alone. node_of: layer -> node of the larger model. names: of the
+    larger network's layers. Raises Fails where no relation is found.
     """
-    old, new = checker.old, checker.new
-    if new is None:
-        raise ValueError("the checker has no smaller model")
+    old, place = checker.old, _places(checker.old, new)
     guesses = [_first_guess(old, new, k, network) for k in range(len(new.nodes))]
     _by_order(old, new, network, node_of, names, guesses)
-    checker.advance(len(old.nodes) - 1)
+    checker.advance(len(old.nodes))
     records = []
-    for record in _links(checker, guesses):
+    for record in _links(checker, guesses, set(place)):
         checker.apply(record)
         records.append(record)
     for at, (partner_node, partner) in enumerate(guesses):
-        k = checker.place[at]
+        k = place[at]
         if k >= len(old.nodes):
             checker.advance(k)
             for of in np.unique(partner_node[partner_node > 0]).tolist():
                 units = np.flatnonzero(partner_node == of)
                 records += _matched(checker, k, of, units, partner[units])
     return records, checker.differences()
+
+
+def _places(old: Net, new: Net) -> list[int]:
+    """Where the nodes of a model that is read alone are if it is read after another."""
+    place, end = [0], len(old.nodes)
+    known = {node.key: k for k, node in enumerate(old.nodes)}
+    for node in new.nodes[1:]:
+        moved = replace(node, terms={place[s]: w for s, w in node.terms.items()})
+        place.append(known.setdefault(moved.key, end))
+        end += place[-1] == end
+    return place
 
 
 def _first_guess(old: Net, new: Net, at: int, network: Network) -> tuple[Ints, Ints]:
@@ -95,20 +105,22 @@ def _by_order(
 
 def _matched(checker: Checker, k: int, of: int, units: Ints, partners: Ints) -> Iterator[Record]:
     """The match of units of a node, without those that differ too much from their partners."""
-    first = np.unique(partners, return_index=True)[1]
-    units, partners = units[first], partners[first]
     if checker.nodes[k].relu is not checker.nodes[of].relu or not len(units):
         return
-    known = checker.lower[k], checker.upper[k]
+    width = len(checker.nodes[k].bias)
+    known = tuple(side.get(k, np.full(width, np.nan)) for side in (checker.lower, checker.upper))
     record = _record(k, of, units, partners, np.ones(len(units)), np.zeros(len(units), bool))
     checker.apply(record)
-    match = checker.view.matches[k][-1]
-    span = (checker.upper[of] - checker.lower[of])[match.partners]
-    close = np.isin(units, match.units[match.size <= CLOSE * span])
+    taken, _, size = checker.view.matches[k][-1]
+    span = (checker.upper[of] - checker.lower[of])[partners]
+    error = np.full(len(units), np.inf)
+    error[np.isin(units, taken)] = size
+    close = error <= CLOSE * span
     # what is active needs no partner: only whether it is active is of interest
     close |= checker.lower[k][units] >= 0
     if not close.all():
         checker.view.matches[k].pop()
+        checker.matched[k] = checker.matched[k][: -len(units)]
         checker.lower[k], checker.upper[k] = known
         if not close.any():
             return
@@ -130,22 +142,20 @@ def _record(
     return Record("match", {"node": k, "of": of}, arrays)
 
 
-def _links(checker: Checker, guesses: Sequence[tuple[Ints, Ints]]) -> Iterator[Record]:
+def _links(
+    checker: Checker, guesses: Sequence[tuple[Ints, Ints]], shared: set[int]
+) -> Iterator[Record]:
     """Unstable units of the larger model that no unit stems from, matched with one of nearly their
     direction."""
     kept = {(int(k), int(j)) for match, unit in guesses for k, j in zip(match, unit, strict=True)}
-    shared = {k for k in checker.place if k < len(checker.old.nodes)}
     for k, node in enumerate(checker.old.nodes):
         if not node.relu or k in shared:
             continue
         unstable = (checker.lower[k] < 0) & (checker.upper[k] > 0)
         stays = np.array([(k, j) in kept for j in range(len(node.bias))])
         pairs = _pairs(node, unstable & ~stays, unstable & stays)
-        while pairs:  # a record names each partner once
-            now = {pair[1]: pair for pair in reversed(pairs)}
-            pairs = [pair for pair in pairs if pair not in now.values()]
-            parts = (np.array(part) for part in zip(*now.values(), strict=True))
-            yield _record(k, k, *parts)
+        if pairs:
+            yield _record(k, k, *(np.array(part) for part in zip(*pairs, strict=True)))
 
 
 def _pairs(node: Node, gone: Bools, stays: Bools) -> list[tuple[int, int, float, bool]]:

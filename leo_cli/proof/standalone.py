@@ -32,8 +32,9 @@ def check_files(
     """Establish every claim of a proof about two models. Raises Fails, Unreadable."""
     try:
         with proof.open("rb") as stream:
-            records = read_records(stream)
-            return check_records(read_net(model), read_net(target), records, box, exact, jobs)
+            old = read_net(model)
+            new = read_net(target, old)
+            return check_records(old, new, read_records(stream), box, exact, jobs)
     except OSError as error:
         raise Unreadable(f"{proof}: {error.strerror}") from None
 

@@ -145,31 +145,25 @@ class _Prover:
     def _boxes(self, tree: int) -> None:
         """Records for all that one tree settled. The tree itself may rest on optimised slopes,
         which no record holds, so another is made without."""
-        self.checker.advance(len(self.checker.old.nodes) - 1)
+        self.checker.advance(len(self.checker.old.nodes))
         asked = [q for layer in self.node_of for q in self._questions(layer)]
         asked = [q for q in asked if id(q.evidence) == tree]
         if not asked:
-            self.checker.restart()
+            self.checker.last = 1
             return
-        self.checker.finish()
         keys = [(q.layer, q.unit, q.above) for q in asked]
         plain = plain_tree(self._bounded(len(self.network.layers)), keys, self.budget)
-        for record in grown(self.checker, plain, self._asked(asked), self.budget):
+        wanted = [(self.node_of[q.layer], q.unit, -1 if q.above else 1) for q in asked]
+        for record in grown(self.checker, plain, wanted, self.budget):
             self.checker.apply(record)
             self.records.add(record)
-
-    def _asked(self, asked: Sequence[Question]) -> dict[str, Ints]:
-        return {
-            "nodes": np.array([self.node_of[q.layer] for q in asked], np.int32),
-            "units": np.array([q.unit for q in asked], np.int32),
-            "above": np.array([q.above for q in asked], np.uint8),
-        }
 
     # Slopes and phases, layer by layer
 
     def layer(self, layer: int, node: int) -> None:
         """Records for a layer, until its verdicts are settled or given up."""
         self.checker.advance(node)
+        self.checker.by_lines()
         self._slopes(node, list(self._questions(layer)))
         for question in list(self._questions(layer)):
             self._phases(node, question)
@@ -183,23 +177,24 @@ class _Prover:
     def _slopes(self, node: int, asked: Sequence[Question]) -> None:
         """Trees of one leaf, with slopes for each question: as bytes where that is fine enough."""
         rows = [q for q in asked if isinstance(q.evidence, LinearEvidence) and q.evidence.slopes]
-        columns = self._columns(node)
-        size = max(1, NUMBERS // max(1, len(columns)))
+        size = max(1, NUMBERS // sum(map(int, self.checker.widths[1:node]), 1))
         for kind in (np.uint8, np.float64):
             for at in range(0, len(rows), size):
                 part = [q for q in rows[at : at + size] if not self._settled(node, q)]
-                slopes = np.array([self._row(q.evidence.slopes, columns) for q in part])  # type: ignore[union-attr]
-                coded = _coded(slopes, kind)
+                if not part:
+                    continue
+                slopes = self._slopes_of([q.evidence.slopes for q in part], node, kind)  # type: ignore[union-attr]
                 good = np.ones(len(part), dtype=bool)
-                while len(part) and not self._kept(node, part, [self._tree(part, columns, coded)]):
+                while len(part) and not self._kept(node, part, [self._tree(part, slopes)]):
                     good = self.answered
                     part = [q for q, settled in zip(part, good, strict=True) if settled]
-                    coded = coded[good]
+                    slopes = {name: array[good] for name, array in slopes.items()}
 
-    def _tree(self, asked: Sequence[Question], columns: Ints, slopes: Floats) -> Record:
-        leaf = {"node": np.array([-1]), "unit": np.array([0]), "cut": np.zeros(1)}
-        arrays = {**self._asked(asked), **leaf, "slopes": slopes, **_places("slopes", columns)}
-        return Record("tree", {"inner": 0}, arrays)
+    def _tree(self, asked: Sequence[Question], slopes: dict[str, Array]) -> Record:
+        """A tree of one leaf for each question."""
+        leaves = np.zeros(len(asked), np.int8)
+        arrays = {**_asked(asked), "node": leaves - 1, "unit": leaves, "cut": leaves, **slopes}
+        return Record("tree", {"inner": 0, "node": self.node_of[asked[0].layer]}, arrays)
 
     def _phases(self, node: int, question: Question) -> None:
         """A tree over phases, its parts in the order in which the checker takes them."""
@@ -210,9 +205,8 @@ class _Prover:
             list(zip(leaf.layers.tolist(), leaf.units.tolist(), leaf.phases.tolist(), strict=True))
             for leaf in leaves
         ]
-        columns = self._columns(node)
         for kind in (np.uint8, np.float64):
-            records = list(self._batches(question, paths, columns, kind))
+            records = list(self._batches(question, paths, kind))
             if records and self._kept(node, [question], records):
                 return
 
@@ -220,14 +214,13 @@ class _Prover:
         self,
         question: Question,
         paths: list[list[tuple[int, int, bool]]],
-        columns: Ints,
         kind: type,
     ) -> Iterator[Record]:
         """Records of the tree that leaves' paths describe; none if they describe none."""
         leaves = question.evidence.leaves  # type: ignore[union-attr]
-        stack, values = [(list(range(len(leaves))), 0)], {"inner": 0}
+        node, stack = self.node_of[question.layer], [(list(range(len(leaves))), 0)]
         records: list[Record] = []
-        head: dict[str, Array] = {**self._asked([question])}
+        head: dict[str, Array] = {**_asked([question])}
         while stack:
             batch = [stack.pop() for _ in range(min(len(stack), PARTS))]
             rows: list[tuple[int, int]] = []
@@ -256,12 +249,10 @@ class _Prover:
                 "cut": np.zeros(len(rows), np.float32),
             }
             if ends:
-                slopes = np.array([self._row(leaves[i].slopes, columns) for i in ends])
-                arrays |= {"slopes": _coded(slopes, kind), **_places("slopes", columns)}
+                arrays |= self._slopes_of([leaves[i].slopes for i in ends], node, kind)
                 arrays |= self._multipliers([(paths[i], leaves[i].multipliers) for i in ends], kind)
-            records.append(
-                Record("parts" if records else "tree", {} if records else values, arrays)
-            )
+            values = {} if records else {"inner": 0, "node": node}
+            records.append(Record("tree", values, arrays))
             head = {}
         yield from records
 
@@ -269,36 +260,30 @@ class _Prover:
         self, leaves: list[tuple[list[tuple[int, int, bool]], Floats]], kind: type
     ) -> dict[str, Array]:
         """The multipliers of the phases on the way to each leaf."""
-        used = sorted(
-            {(self.node_of[layer], unit) for path, _ in leaves for layer, unit, _ in path}
-        )
-        place = {pair: column for column, pair in enumerate(used)}
-        table = np.zeros((len(leaves), len(used)), np.float32 if kind is np.uint8 else np.float64)
+        found: dict[str, Array] = {}
+        fine = np.float32 if kind is np.uint8 else np.float64
         for row, (path, given) in enumerate(leaves):
             for (layer, unit, _), value in zip(path, given.tolist(), strict=True):
-                table[row, place[self.node_of[layer], unit]] += value
-        columns = np.array(used, np.int64).reshape(-1, 2)
-        arrays = {"multipliers": table, **_places("multipliers", columns[:, [0, 1, 0]])}
-        return arrays if used else {}
+                name = f"multipliers{self.node_of[layer]}"
+                width = self.network.layers[layer].width
+                found.setdefault(name, np.zeros((len(leaves), width), fine))[row, unit] += value
+        return found
 
-    def _columns(self, node: int) -> Ints:
-        """(n, 2) (layer, unit) of the units before a node whose slopes can be chosen."""
-        found = [np.zeros((0, 2), np.int64)]
+    def _slopes_of(
+        self, rows: Sequence[Sequence[Floats | Singles | None]], node: int, kind: type
+    ) -> dict[str, Array]:
+        """Slopes of all nodes before a node, in rows; of units whose phase is fixed they do not
+        matter."""
+        found = {}
         for layer, k in self.node_of.items():
             if k >= node:
                 continue
-            free = np.flatnonzero((self.checker.lower[k] < 0) & (self.checker.upper[k] > 0))
-            found.append(np.stack([np.full(len(free), layer), free], axis=1))
-        table = np.concatenate(found)
-        nodes = np.array([self.node_of[int(layer)] for layer in table[:, 0]], np.int64)
-        return np.concatenate([table, nodes[:, None]], axis=1)
-
-    def _row(self, slopes: Sequence[Floats | Singles | None], columns: Ints) -> Floats:
-        row = np.zeros(len(columns))
-        for i, (layer, unit, _) in enumerate(columns.tolist()):
-            part = slopes[layer] if layer < len(slopes) else None
-            row[i] = 0.0 if part is None else part[unit]
-        return np.clip(row, 0.0, 1.0)
+            free = (self.checker.lower[k] < 0) & (self.checker.upper[k] > 0)
+            none = np.zeros(len(free))
+            parts = [row[layer] if layer < len(row) else None for row in rows]
+            table = np.stack([none if part is None else part for part in parts]) * free
+            found[f"slopes{k}"] = _coded(np.clip(table, 0.0, 1.0), kind)
+        return found
 
     def _settled(self, node: int, question: Question) -> bool:
         if question.above:
@@ -377,8 +362,7 @@ class _Prover:
     def result(self) -> Proved:
         """The verdicts that the checker's bounds support, and a record that claims them."""
         layers, given_up = [], 0
-        self.checker.advance(len(self.checker.old.nodes) - 1)
-        self.checker.finish()
+        self.checker.advance(len(self.checker.old.nodes))
         for i, known in enumerate(self.stability.layers):
             node = self.node_of.get(i)
             verdicts = []
@@ -407,12 +391,14 @@ class _Prover:
     def _verdicts(self, stability: StabilityMap) -> Record:
         """The record of all verdicts: two points for every unstable unit, of as few points as a
         greedy choice finds."""
-        table = [
-            (node, unit, state)
-            for i, node in sorted(self.node_of.items(), key=lambda pair: pair[1])
-            for state, name in enumerate((State.INACTIVE, State.ACTIVE))
-            for unit in stability.layers[i].units(name).tolist()
-        ]
+        states = {
+            k: np.full(len(node.bias), 3, np.uint8)
+            for k, node in enumerate(self.checker.old.nodes)
+            if node.relu
+        }
+        for i, node in self.node_of.items():
+            states[node][stability.layers[i].inactive] = 0
+            states[node][stability.layers[i].active] = 1
         points = stability.witnesses
         points = points[[contains(self.checker.box, point[None]) for point in points]]
         unstable = [
@@ -420,10 +406,9 @@ class _Prover:
             for i, node in sorted(self.node_of.items(), key=lambda pair: pair[1])
             for unit in stability.layers[i].units(State.UNSTABLE).tolist()
         ]
-        below = above = np.zeros(0, np.int32)
         if unstable and len(points):
-            signs = self.checker.signs(points)
-            shown = np.stack([signs[k][:, unit] for k, unit in unstable], axis=1)
+            values = _plain_values(self.checker.old, points)
+            shown = np.stack([values[k][:, unit] for k, unit in unstable], axis=1)
             answers = np.concatenate([shown < 0, shown > 0], axis=1)
             open_, chosen = answers.any(axis=0), []
             while open_.any():
@@ -432,20 +417,14 @@ class _Prover:
                 open_ = open_ & ~answers[best]
             rows, points, count = answers[chosen], points[chosen], len(unstable)
             good = np.flatnonzero(rows[:, :count].any(axis=0) & rows[:, count:].any(axis=0))
-            table += [(*unstable[i], 2) for i in good.tolist()]
-            below = rows[:, good].argmax(axis=0).astype(np.int32)
-            above = rows[:, count + good].argmax(axis=0).astype(np.int32)
+            for k, unit in (unstable[i] for i in good.tolist()):
+                states[k][unit] = 2
         else:
             points = points[:0]
         small = points.astype(np.float32)
-        columns = np.array(table, np.int32).reshape(-1, 3)
         arrays: dict[str, Array] = {
             "points": small if np.array_equal(small, points) else points,
-            "nodes": columns[:, 0],
-            "units": columns[:, 1],
-            "states": columns[:, 2].astype(np.uint8),
-            "below": below,
-            "above": above,
+            **{f"states{k}": table for k, table in states.items()},
         }
         return Record("verdicts", {}, arrays)
 
@@ -466,70 +445,88 @@ def _coded(slopes: Floats, kind: type) -> Floats:
     return np.rint(slopes * 255.0).astype(np.uint8) if kind is np.uint8 else slopes
 
 
-def _places(name: str, columns: Ints) -> dict[str, Array]:
-    """The arrays that say for which units columns of numbers are."""
+def _asked(asked: Sequence[Question]) -> dict[str, Array]:
+    """The questions of trees: of the first one last, as the last open part comes first."""
     return {
-        f"{name}_nodes": columns[:, 2].astype(np.int32),
-        f"{name}_units": columns[:, 1].astype(np.int32),
+        "units": np.array([q.unit for q in asked], np.int32),
+        "above": np.array([q.above for q in asked], np.uint8),
     }
 
 
 def grown(
-    checker: Checker, tree: InputSplitEvidence, asked: dict[str, Ints], budget: Budget
+    checker: Checker,
+    tree: InputSplitEvidence,
+    wanted: Sequence[tuple[int, int, int]],
+    budget: Budget,
 ) -> Iterator[Record]:
-    """Records of a tree of boxes, for a checker that has taken in all nodes. Leaves are halved
-    further where that is needed, and nodes become leaves as soon as nothing is open."""
+    """Records of a tree of boxes, each to be applied before the next is asked for. Leaves are
+    halved further where that is needed, and nodes become leaves as soon as nothing is open.
+
+    wanted: (node, unit, 1 or -1) of lower or upper bounds that should settle a sign."""
     axis, cut, child = tree.axis.tolist(), tree.cut.tolist(), tree.child.tolist()
-    box = checker.box
+    box, table = checker.box, np.array(wanted, np.int64)
     whole = np.maximum(box.upper - box.lower, np.finfo(np.float64).tiny)
-    sign = np.where(asked["above"] != 0, -1, 1)
-    wanted = {
-        int(k): (asked["units"][asked["nodes"] == k], sign[asked["nodes"] == k])
-        for k in np.unique(asked["nodes"])
-    }
-    state = Tree(True, wanted)
+    final = int(table[:, 0].max())
+    asked = table[table[:, 0] == final]
+    state = Tree(final, asked[:, 1], asked[:, 2], [])
     todo: list[tuple[int, Part, int]] = [(0, {}, 0)]
-    failed: set[tuple[int, int]] = set()
-    head: dict[str, Array] | None = {**asked}
+    hopeless = np.zeros(len(table), dtype=bool)
+    values: dict[str, int] = {"inner": 1, "node": final}
+    head: dict[str, Array] = {
+        "units": asked[:, 1].astype(np.int32),
+        "above": (asked[:, 2] < 0).astype(np.uint8),
+    }
     while todo:
         batch = [todo.pop() for _ in range(min(len(todo), PARTS))]
-        checker.bound(state, [part for _, part, _ in batch], None)
+        checker.bound(state, [part for _, part, _ in batch])
         rows: list[tuple[int, int, float]] = []
         for node, part, extra in batch:
-            open_claims = _open(part, wanted) - failed
-            if open_claims and axis[node] < 0:
+            still = _open(part, table) & ~hopeless
+            if still.any() and axis[node] < 0:
                 low, high = part.get(0, (box.lower, box.upper))
                 i = int(np.argmax((high - low) / whole))
                 middle = float(low[i] + 0.5 * (high[i] - low[i]))
                 if extra >= DEEPER or not low[i] < middle < high[i] or budget.expired():
-                    failed |= open_claims
+                    hopeless |= still
                 else:
                     axis[node], cut[node], extra = i, middle, extra + 1
                     child[node] = [len(axis), len(axis) + 1]
                     axis += [-1, -1]
                     cut += [0.0, 0.0]
                     child += [[-1, -1], [-1, -1]]
-            if axis[node] < 0 or not open_claims:
+            if axis[node] < 0 or not still.any():
                 rows.append((-1, 0, 0.0))
                 continue
             rows.append((0, axis[node], cut[node]))
             above, below = checker.halves(state, part, 0, axis[node], cut[node])
             todo += [(child[node][1], above, extra), (child[node][0], below, extra)]
         arrays = {
-            **(head or {}),
+            **head,
             "node": np.array([row[0] for row in rows], np.int8),
             "unit": np.array([row[1] for row in rows], np.int32),
             "cut": np.array([row[2] for row in rows], np.float64),
         }
-        yield Record("parts", {}, arrays) if head is None else Record("tree", {"inner": 1}, arrays)
-        head = None
+        yield Record("tree", values, arrays)
+        head, values = {}, {}
 
 
-def _open(part: Part, wanted: dict[int, tuple[Array, Array]]) -> set[tuple[int, int]]:
-    """The (node, unit) of which the bounds in a part do not settle what is asked."""
-    found = set()
-    for k, (units, sign) in wanted.items():
-        low, high = part[k]
-        wrong = np.where(sign < 0, high[units] > 0, low[units] < 0)
-        found |= {(k, int(unit)) for unit in units[wrong]}
+def _open(part: Part, table: Ints) -> Bools:
+    """Which of the wanted bounds do not settle a sign in a part."""
+    found = np.zeros(len(table), dtype=bool)
+    for k in np.unique(table[:, 0]).tolist():
+        rows = np.flatnonzero(table[:, 0] == k)
+        units, sign = table[rows, 1], table[rows, 2]
+        found[rows] = np.where(sign < 0, part[k][1][units] > 0, part[k][0][units] < 0)
+    return found
+
+
+def _plain_values(net: Net, points: Floats) -> list[Floats]:
+    """z of all nodes at points, in plain float64; the checker makes of them what it can prove."""
+    found, before = [points], [points]
+    for node in net.nodes[1:]:
+        z = node.bias + np.zeros((len(points), 1))
+        for s, w in node.terms.items():
+            z = z + before[s] @ w.T
+        found.append(z)
+        before.append(np.maximum(z, 0.0) if node.relu else z)
     return found

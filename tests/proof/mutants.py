@@ -59,7 +59,7 @@ def mutants(
                 break
 
 
-TREE = ("tree", "parts")
+TREE = ("tree",)
 
 
 def _pick(
@@ -107,41 +107,30 @@ def _verdicts(case: Case) -> int:
     return at
 
 
-def _state_added(case: Case, rng: np.random.Generator) -> Case | None:
-    """A unit that is not proved stable is claimed to be inactive or active."""
-    at = _verdicts(case)
-    record = case.records[at]
-    known = set(
-        zip(*(record.arrays[n].tolist() for n in ("nodes", "units", "states")), strict=True)
-    )
-    rest = [
-        (k, j, state)
-        for k, node in enumerate(case.old.nodes)
-        if node.relu
-        for j in range(len(node.bias))
-        for state in (0, 1)
-        if (k, j, state) not in known
-    ]
-    claim = rest[int(rng.integers(len(rest)))]
-    names = ("nodes", "units", "states")
-    return _with(
-        case, at, **{n: np.append(record.arrays[n], x) for n, x in zip(names, claim, strict=True)}
-    )
-
-
 def _state_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    return _changed(case, rng, "verdicts", "states", lambda a, i: int(rng.integers(0, 4)))
+    """Another state is claimed of a unit."""
+    name = _table(case, rng, "states")
+    return _changed(case, rng, "verdicts", name, lambda a, i: int(rng.integers(0, 5)))
 
 
-def _verdict_unit_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    name = ("units", "nodes")[int(rng.integers(2))]
-    return _changed(case, rng, "verdicts", name, lambda a, i: int(rng.integers(-1, 12)))
+def _wrong_verdict(case: Case, rng: np.random.Generator) -> Case | None:
+    """A unit that is not known to be stable is claimed to be."""
+    name = _table(case, rng, "states")
+    at = _verdicts(case)
+    states = case.records[at].arrays[name].copy()
+    units = np.flatnonzero(states >= 2)
+    if not len(units):
+        return None
+    states[rng.choice(units)] = rng.integers(2)
+    return _with(case, at, **{name: states})
 
 
-def _witness_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    """Another point than what showed that a unit is unstable."""
-    name = ("below", "above")[int(rng.integers(2))]
-    return _changed(case, rng, "verdicts", name, lambda a, i: int(rng.integers(-1, 6)))
+def _points_dropped(case: Case, rng: np.random.Generator) -> Case | None:
+    at = _verdicts(case)
+    points = case.records[at].arrays["points"]
+    if len(points) < 2:
+        return None
+    return _with(case, at, points=np.delete(points, int(rng.integers(len(points))), axis=0))
 
 
 def _point_moved(case: Case, rng: np.random.Generator) -> Case | None:
@@ -150,44 +139,56 @@ def _point_moved(case: Case, rng: np.random.Generator) -> Case | None:
     )
 
 
+def _table(case: Case, rng: np.random.Generator, kind: str) -> str:
+    """The name of some array of slopes or multipliers."""
+    names = {name for r in case.records for name in r.arrays if name.startswith(kind)}
+    return sorted(names)[int(rng.integers(len(names)))] if names else kind
+
+
 def _slope_out_of_range(case: Case, rng: np.random.Generator) -> Case | None:
-    at = _pick(case, rng, TREE, "slopes")
+    name = _table(case, rng, "slopes")
+    at = _pick(case, rng, TREE, name)
     if at is None:
         return None
-    slopes = case.records[at].arrays["slopes"]
+    slopes = case.records[at].arrays[name]
     slopes = slopes / 255.0 if slopes.dtype == np.uint8 else np.array(slopes)
     where = int(rng.integers(slopes.size))
     slopes.ravel()[where] = rng.choice([-0.5, 1.5, np.nan, 1e9, -1e-9, np.inf])
-    return _with(case, at, slopes=slopes)
+    return _with(case, at, **{name: slopes})
 
 
 def _slope_changed(case: Case, rng: np.random.Generator) -> Case | None:
     return _changed(
-        case, rng, TREE, "slopes",
+        case, rng, TREE, _table(case, rng, "slopes"),
         lambda a, i: (255 if a[i] < 128 else 0) if a.dtype == np.uint8 else 1.0 - a[i],
     )  # fmt: skip
 
 
-def _slope_unit_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    name = ("slopes", "multipliers")[int(rng.integers(2))]
-    name += ("_units", "_nodes")[int(rng.integers(2))]
-    return _changed(case, rng, TREE, name, lambda a, i: int(rng.integers(-1, 12)))
+def _slopes_for_another_node(case: Case, rng: np.random.Generator) -> Case | None:
+    name = _table(case, rng, ("slopes", "multipliers")[int(rng.integers(2))])
+    at = _pick(case, rng, TREE, name)
+    if at is None:
+        return None
+    arrays = {**case.records[at].arrays}
+    arrays[f"{name[:-1]}{int(rng.integers(0, 5))}"] = arrays.pop(name)
+    records = list(case.records)
+    records[at] = replace(records[at], arrays=arrays)
+    return replace(case, records=tuple(records))
 
 
 def _multiplier_changed(case: Case, rng: np.random.Generator) -> Case | None:
     factors = [-1.0, 0.0, 0.5, 2.0, 100.0, np.nan]
     return _changed(
-        case, rng, TREE, "multipliers",
+        case, rng, TREE, _table(case, rng, "multipliers"),
         lambda a, i: float(a[i] * rng.choice(factors) + rng.choice([0.0, 0.0, 1.0, -1.0])),
     )  # fmt: skip
 
 
 def _multipliers_dropped(case: Case, rng: np.random.Generator) -> Case | None:
     """A row of multipliers gone: there is not one for each leaf."""
-    at = _pick(case, rng, TREE, "multipliers")
-    if at is None:
-        return None
-    return _with(case, at, multipliers=case.records[at].arrays["multipliers"][:-1])
+    name = _table(case, rng, "multipliers")
+    at = _pick(case, rng, TREE, name)
+    return None if at is None else _with(case, at, **{name: case.records[at].arrays[name][:-1]})
 
 
 def _question_changed(case: Case, rng: np.random.Generator) -> Case | None:
@@ -197,12 +198,17 @@ def _question_changed(case: Case, rng: np.random.Generator) -> Case | None:
     return _changed(case, rng, TREE, "units", lambda a, i: int(rng.integers(-1, 12)))
 
 
-def _inner_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    at = _pick(case, rng, ("tree",), "node")
+def _tree_changed(case: Case, rng: np.random.Generator) -> Case | None:
+    """A tree for another node, or with bounds up to another node in each part."""
+    at = _pick(case, rng, TREE, "units")
     if at is None:
         return None
+    values = {**case.records[at].values}
+    values[("inner", "node")[int(rng.integers(2))]] = int(rng.integers(-1, 6))
+    if values == case.records[at].values:
+        return None
     records = list(case.records)
-    records[at] = replace(records[at], values={"inner": 1 - records[at].values["inner"]})
+    records[at] = replace(records[at], values=values)
     return replace(case, records=tuple(records))
 
 
@@ -217,11 +223,9 @@ def _leaf_dropped(case: Case, rng: np.random.Generator) -> Case | None:
         return None
     which = int(rng.integers(len(leaves)))
     changed = {name: np.delete(arrays[name], leaves[which]) for name in ("node", "unit", "cut")}
-    for name in ("slopes", "multipliers"):
-        if name in arrays:
-            each = len(arrays[name]) // len(leaves)
-            rows = np.arange(which * each, (which + 1) * each)
-            changed[name] = np.delete(arrays[name], rows, axis=0)
+    for name, array in arrays.items():
+        if array.ndim == 2:
+            changed[name] = np.delete(array, which, axis=0)
     return _with(case, at, **changed)
 
 
@@ -304,13 +308,15 @@ def _domain_changed(case: Case, rng: np.random.Generator) -> Case | None:
 
 def with_file(case: Case, content: bytes, new: bool) -> Case:
     """The case with another file, its hash in the proof made right."""
-    net = read_net(content)
+    files = {"source": case.source, "target": case.target} | {
+        ("target" if new else "source"): content
+    }
+    old = read_net(files["source"])
+    net = read_net(files["target"], old)
     record = case.records[0]
-    values = {**record.values, "out" if new else "in": net.sha256}
+    values = {**record.values, "in": old.sha256, "out": net.sha256}
     records = (replace(record, values=values), *case.records[1:])
-    if new:
-        return replace(case, new=net, target=content, records=records)
-    return replace(case, old=net, source=content, records=records)
+    return replace(case, old=old, new=net, records=records, **files)
 
 
 def _weights(content: bytes, rng: np.random.Generator, ulps: bool) -> bytes | None:
@@ -347,18 +353,17 @@ def _original_weight(case: Case, rng: np.random.Generator) -> Case | None:
 
 
 MUTATIONS: tuple[Callable[[Case, np.random.Generator], Case | None], ...] = (
-    _state_added,
     _state_changed,
-    _verdict_unit_changed,
-    _witness_changed,
+    _wrong_verdict,
+    _points_dropped,
     _point_moved,
     _slope_out_of_range,
     _slope_changed,
-    _slope_unit_changed,
+    _slopes_for_another_node,
     _multiplier_changed,
     _multipliers_dropped,
     _question_changed,
-    _inner_changed,
+    _tree_changed,
     _leaf_dropped,
     _leaf_added,
     _split_changed,
@@ -391,8 +396,9 @@ def claims_of(records: tuple[Record, ...]) -> Claims:
     stated = next(r.arrays["deviation"] for r in records if r.kind == "outputs")
     found: list[list[tuple[int, int]]] = [[], [], []]
     for record in records:
-        if record.kind == "verdicts":
-            names = ("nodes", "units", "states")
-            for k, j, state in zip(*(record.arrays[n].tolist() for n in names), strict=True):
-                found[int(state)].append((int(k), int(j)))
+        for name, states in record.arrays.items() if record.kind == "verdicts" else ():
+            if name.startswith("states"):
+                for unit, state in enumerate(states.tolist()):
+                    if state < 3:
+                        found[int(state)].append((int(name.removeprefix("states")), unit))
     return Claims(box_of(records[0]), np.asarray(stated), *(tuple(part) for part in found))

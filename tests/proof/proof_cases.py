@@ -25,19 +25,23 @@ from leo_cli.stability.budget import Budget
 from leo_cli.stability.ladder import ClassifyOptions, classify
 
 
-def net_of(network: Network) -> Net:
-    """A network as the checker would read it from a file."""
-    nodes = [Node("input", {}, np.zeros(network.inputs), False)]
+def net_of(network: Network, after: Net | None = None) -> Net:
+    """A network as the checker would read it from a file, perhaps after another."""
+    nodes = list(after.nodes) if after else [Node("input", {}, np.zeros(network.inputs), False)]
+    known, place = {node.key: k for k, node in enumerate(nodes)}, [0]
     for layer in network.layers:
         terms: dict[int, Floats] = {}
         for term in layer.terms:
-            rows = np.array(term.map.rows(slice(None)))
-            terms[term.source] = terms[term.source] + rows if term.source in terms else rows
-        nodes.append(Node(layer.name, terms, layer.bias, layer.relu))
+            rows, source = np.array(term.map.rows(slice(None))), place[term.source]
+            terms[source] = terms[source] + rows if source in terms else rows
+        node = Node(layer.name, terms, layer.bias, layer.relu)
+        k = known.get(node.key, len(nodes))
+        place.append(len(nodes) if k in place else k)
+        nodes += [node] if place[-1] == len(nodes) else []
     cuts = []
     for node in network.outputs:
         units = np.arange(network.width(node))
-        cuts.append(np.stack([np.full(len(units), node), units], axis=1))
+        cuts.append(np.stack([np.full(len(units), place[node]), units], axis=1))
     return Net(nodes, cuts, ("cuts", len(cuts)))
 
 
@@ -125,7 +129,8 @@ def proved(
     proof.write(out, candidate.model.sha256)
     records = tuple(read_records(out))
     target = candidate.model.source
-    return Case(read_net(content), read_net(target), domain, records, content, target)
+    old = read_net(content)
+    return Case(old, read_net(target, old), domain, records, content, target)
 
 
 def packed(records: Iterable[Record]) -> bytes:

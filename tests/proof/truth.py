@@ -17,18 +17,19 @@ from leo_cli.stability.ladder import ClassifyOptions
 
 
 def network_of(net: Net) -> Network:
-    """The checker's reading of a file as a network; each cut must be a whole node."""
-    layers = tuple(
-        Layer(
-            f"{k}",
-            tuple(Term(s, Dense(w)) for s, w in sorted(node.terms.items())),
-            node.bias,
-            node.relu,
-        )
-        for k, node in enumerate(net.nodes)
-        if k
-    )
-    return Network(len(net.nodes[0].bias), layers, tuple(int(cut[0, 0]) for cut in net.cuts))
+    """The checker's reading of a file as a network; each cut must be a whole node. Nodes of
+    another file, before which it was read, are left out."""
+    needed = {0, *(int(cut[0, 0]) for cut in net.cuts)}
+    for k in reversed(range(len(net.nodes))):
+        needed |= set(net.nodes[k].terms) if k in needed else set()
+    number = {k: i for i, k in enumerate(sorted(needed))}
+    layers = []
+    for k in sorted(needed - {0}):
+        node = net.nodes[k]
+        terms = tuple(Term(number[s], Dense(w)) for s, w in sorted(node.terms.items()))
+        layers.append(Layer(f"{k}", terms, node.bias, node.relu))
+    outputs = tuple(number[int(cut[0, 0])] for cut in net.cuts)
+    return Network(len(net.nodes[0].bias), tuple(layers), outputs)
 
 
 def untruth(mutant: Mutant) -> str:
