@@ -46,10 +46,11 @@ def sample(domain: Domain, count: int, rng: np.random.Generator) -> Floats:
 def corners(domain: Domain, count: int, rng: np.random.Generator) -> Floats:
     """(count, inputs) extreme points of the domain; see Domain.corners."""
     upper = rng.random((count, domain.inputs)) < 0.5
-    points = np.where(upper, domain.upper, domain.lower)
+    low, high = domain.grid_bounds
+    points = np.where(upper, high, low)
     choose_hot(domain, points, rng)
     if not domain.constraints:
-        return onto_grid(domain, points)
+        return points
     inner = sample(domain, count, rng)
     moved = project(domain, points)
     good = domain.contains(moved)
