@@ -94,15 +94,10 @@ def _blocks(matrix: Floats) -> Iterator[slice]:
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A stored matrix (out, in)."""
+class _Stored:
+    """What the shape of a stored matrix (out, in) tells."""
 
     matrix: Floats
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "matrix", frozen(self.matrix))
-        if self.matrix.ndim != 2:
-            raise ValueError(f"a matrix has two axes, not {self.matrix.ndim}")
 
     @property
     def in_features(self) -> int:
@@ -123,6 +118,16 @@ class Dense:
     @property
     def connections(self) -> int:
         return int(self.matrix.size)
+
+
+@dataclass(frozen=True)
+class Dense(_Stored):
+    """A stored matrix (out, in)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "matrix", frozen(self.matrix))
+        if self.matrix.ndim != 2:
+            raise ValueError(f"a matrix has two axes, not {self.matrix.ndim}")
 
     @cached_property
     def smallest(self) -> float:
@@ -170,32 +175,11 @@ def _all_of(index: Ints, count: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Entrywise:
+class Entrywise(_Stored):
     """function(matrix), entry by entry, made in blocks of rows whenever it is used: for matrices
     too large to be kept several times."""
 
-    matrix: Floats
     function: Callable[[Floats], Floats]
-
-    @property
-    def in_features(self) -> int:
-        return int(self.matrix.shape[1])
-
-    @property
-    def out_features(self) -> int:
-        return int(self.matrix.shape[0])
-
-    @property
-    def depth(self) -> int:
-        return self.in_features
-
-    @property
-    def depth_transposed(self) -> int:
-        return self.out_features
-
-    @property
-    def connections(self) -> int:
-        return int(self.matrix.size)
 
     @property
     def smallest(self) -> float:

@@ -5,12 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import examples
 from support.oracle import enumerate_patterns
+from support.problems import problem_of
 from support.strategies import TAME, networks_on, plain_boxes
 
-from leo_cli.arrays import Floats
 from leo_cli.bounds.dual import initial
-from leo_cli.bounds.interval import propagate
-from leo_cli.bounds.linear import relaxed
 from leo_cli.bounds.slopes import optimise
 
 
@@ -19,13 +17,7 @@ from leo_cli.bounds.slopes import optimise
 def test_bounds_of_both_phases_hold_and_start_no_lower_than_without(data: st.DataObject) -> None:
     domain = data.draw(plain_boxes())
     network = data.draw(networks_on(domain, 3, palettes=TAME))
-    lower: list[Floats] = []
-    upper: list[Floats] = []
-    for k, layer in enumerate(network.layers):
-        low, high = propagate(layer, domain, lower, upper, network.layers[:k])
-        lower.append(low)
-        upper.append(high)
-    problem = relaxed(network, domain, lower, upper, len(network.layers) - 1)
+    problem = problem_of(network, domain)
     rows = np.eye(network.layers[-1].width)
     parent = optimise(problem, rows, initial(problem, len(rows), phased=True), 5)
     truth = enumerate_patterns(network, domain)

@@ -6,29 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import examples
 from support.oracle import Exact, enumerate_patterns
+from support.problems import problem_of
 from support.strategies import TAME, networks_on, plain_boxes
 
 from leo_cli.arrays import Floats
 from leo_cli.bounds.dual import Dual, initial
-from leo_cli.bounds.interval import propagate
-from leo_cli.bounds.linear import Relaxed, relaxed
+from leo_cli.bounds.linear import Relaxed
 from leo_cli.bounds.program import solve_nodes
 from leo_cli.bounds.slopes import optimise
 from leo_cli.domain import Domain
 from leo_cli.network import Dense, Layer, Network, Term
 
 BOTH = np.array([1.0, -1.0])  # min z and min -z
-
-
-def problem_of(network: Network, domain: Domain) -> Relaxed:
-    """Bounds on the last layer, from intervals."""
-    lower: list[Floats] = []
-    upper: list[Floats] = []
-    for k, layer in enumerate(network.layers):
-        low, high = propagate(layer, domain, lower, upper, network.layers[:k])
-        lower.append(low)
-        upper.append(high)
-    return relaxed(network, domain, lower, upper, len(network.layers) - 1)
 
 
 def objectives(width: int) -> Floats:

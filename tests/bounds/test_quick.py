@@ -5,27 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import examples
 from support.oracle import enumerate_patterns
+from support.problems import problem_of
 from support.strategies import TAME, networks_on, plain_boxes
 
 from leo_cli.arrays import Floats
 from leo_cli.bounds.dual import Dual, initial, relaxations_of
-from leo_cli.bounds.interval import propagate
-from leo_cli.bounds.linear import Relaxed, Signed, backward, relaxed
+from leo_cli.bounds.linear import Relaxed, Signed, backward
 from leo_cli.bounds.quick import Quick
 from leo_cli.bounds.slopes import optimise
 from leo_cli.domain import Domain, OneHot
 from leo_cli.network import Dense, Layer, Network, Term
-
-
-def problem_of(network: Network, domain: Domain) -> Relaxed:
-    """Bounds on the last layer, from intervals."""
-    lower: list[Floats] = []
-    upper: list[Floats] = []
-    for k, layer in enumerate(network.layers):
-        low, high = propagate(layer, domain, lower, upper, network.layers[:k])
-        lower.append(low)
-        upper.append(high)
-    return relaxed(network, domain, lower, upper, len(network.layers) - 1)
 
 
 def every_unit(problem: Relaxed) -> tuple[Signed, Floats]:
