@@ -115,7 +115,7 @@ def command(
     keep_blas_to_one_thread()
 
     from leo_cli.pipeline import CompressOptions, compress
-    from leo_cli.report.assemble import report_of_compression
+    from leo_cli.report.assemble import report_of_compression, report_of_proof
     from leo_cli.rewrite import RewriteOptions, parse_tolerance
     from leo_cli.verify import VerifyOptions
 
@@ -143,11 +143,15 @@ def command(
         except AnswerNo:
             publish(report_of_compression(compressed, target, None), output, on_stdout)
             raise
+        shown = None
         if proof is not None and compressed.proof is not None:
             from leo_cli.proof.prove import save
 
-            save(compressed.proof, Path(proof), written.sha256)
-        publish(report_of_compression(compressed, target, written), output, on_stdout)
+            with problem.watch.stage("prove"):
+                save(compressed.proof, Path(proof), written.sha256)
+            seconds = problem.watch.seconds()["prove"]
+            shown = report_of_proof(compressed.proof, Path(proof), seconds)
+        publish(report_of_compression(compressed, target, written, shown), output, on_stdout)
     return EXIT_INTERRUPTED if budget.stop.is_set() else 0
 
 

@@ -43,14 +43,15 @@ EXACT = ("drop_inactive", "drop_unread", "fold_stable")
 
 @dataclass(frozen=True)
 class Proof:
-    """verdicts, relation: all records but the first. deviation: of each output element, as
-    proved."""
+    """verdicts, relation: all records but the first. deviation: of each output element, as proved.
+    counts: of units that are shown to be inactive, active, unstable."""
 
     source_sha256: str
     box: Box
     verdicts: Spool
     relation: tuple[Record, ...]
     deviation: Floats
+    counts: dict[str, int]
 
     @property
     def records(self) -> int:
@@ -98,7 +99,8 @@ class Proving:
             return None
         records += [Record("outputs", {}, {"deviation": deviation}), Record("end", {})]
         verdicts = self.proved.records
-        return Proof(self.model.sha256, checker.box, verdicts, tuple(records), deviation)
+        counts = dict(known.counts)
+        return Proof(self.model.sha256, checker.box, verdicts, tuple(records), deviation, counts)
 
 
 def begin(model: Model, domain: Domain, stability: StabilityMap, budget: Budget) -> Proving:

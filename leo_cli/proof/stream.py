@@ -37,15 +37,16 @@ class Spool:
     def __init__(self) -> None:
         self.count = 0
         self._file = tempfile.TemporaryFile(prefix="leo-")  # noqa: SIM115 - closed with the spool
-        zipfile.ZipFile(self._file, "w").close()
+        self._zip = zipfile.ZipFile(self._file, "w")
 
     def add(self, record: Record) -> None:
         """Append a record."""
-        with zipfile.ZipFile(self._file, "a") as file:
-            _put(file, f"{self.count:06d}", record)
+        _put(self._zip, f"{self.count:06d}", record)
         self.count += 1
 
     def copy_to(self, stream: BinaryIO) -> None:
+        """Write all of it; no more records can follow."""
+        self._zip.close()
         self._file.seek(0)
         shutil.copyfileobj(self._file, stream)
 

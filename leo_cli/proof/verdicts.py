@@ -407,8 +407,11 @@ class _Prover:
             for unit in stability.layers[i].units(State.UNSTABLE).tolist()
         ]
         if unstable and len(points):
-            values = _plain_values(self.checker.old, points)
-            shown = np.stack([values[k][:, unit] for k, unit in unstable], axis=1)
+            found = self.checker.view.at(points, len(self.checker.old.nodes))
+            signs = {
+                k: np.where(np.abs(z) > error, np.sign(z), 0) for k, (z, error) in found.items()
+            }
+            shown = np.stack([signs[k][:, unit] for k, unit in unstable], axis=1)
             answers = np.concatenate([shown < 0, shown > 0], axis=1)
             open_, chosen = answers.any(axis=0), []
             while open_.any():
@@ -517,16 +520,4 @@ def _open(part: Part, table: Ints) -> Bools:
         rows = np.flatnonzero(table[:, 0] == k)
         units, sign = table[rows, 1], table[rows, 2]
         found[rows] = np.where(sign < 0, part[k][1][units] > 0, part[k][0][units] < 0)
-    return found
-
-
-def _plain_values(net: Net, points: Floats) -> list[Floats]:
-    """z of all nodes at points, in plain float64; the checker makes of them what it can prove."""
-    found, before = [points], [points]
-    for node in net.nodes[1:]:
-        z = node.bias + np.zeros((len(points), 1))
-        for s, w in node.terms.items():
-            z = z + before[s] @ w.T
-        found.append(z)
-        before.append(np.maximum(z, 0.0) if node.relu else z)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from leo_cli.report.model import (
     LayerReport,
     ModelReport,
     OutputReport,
+    ProofReport,
     Report,
     RewriteReport,
     Size,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from leo_cli.onnx_io import Model
     from leo_cli.pipeline import Comparison, Compressed
     from leo_cli.problem import Analysis, Problem
+    from leo_cli.proof.prove import Proof
     from leo_cli.verify import Verification
 
 
@@ -50,8 +53,11 @@ def report_of_analysis(analysis: Analysis) -> Report:
     )
 
 
-def report_of_compression(compressed: Compressed, path: str, written: Model | None) -> Report:
-    """written: the new file as it is at `path`; None where nothing was written."""
+def report_of_compression(
+    compressed: Compressed, path: str, written: Model | None, proof: ProofReport | None = None
+) -> Report:
+    """written: the new file as it is at `path`; None where nothing was written. proof: as it was
+    written beside it."""
     analysis, candidate = compressed.analysis, compressed.candidate
     problem, stability = analysis.problem, analysis.stability
     before, after = _size(problem.model.network), _size(candidate.model.network)
@@ -83,9 +89,16 @@ def report_of_compression(compressed: Compressed, path: str, written: Model | No
         verification=_verification(compressed.verification),
         latency=_latency(compressed),
         output=None if written is None else OutputReport(path, new.sha256, new.size),
+        proof=proof,
         deciders=dict(stability.cost),
         notes=_notes(problem, (*stability.notes, *compressed.notes, *_copy_note(compressed))),
     )
+
+
+def report_of_proof(proof: Proof, path: Path, seconds: float) -> ProofReport:
+    """A proof as it is at `path`. seconds: to make and to write it."""
+    size, deviation = path.stat().st_size, _largest(proof.deviation)
+    return ProofReport(str(path), size, proof.records, seconds, **proof.counts, deviation=deviation)
 
 
 def report_of_comparison(comparison: Comparison) -> Report:

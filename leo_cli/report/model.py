@@ -143,6 +143,21 @@ class OutputReport:
 
 
 @dataclass(frozen=True)
+class ProofReport:
+    """A proof that was written. inactive, active, unstable: units of which it shows that;
+    deviation: the largest that it shows of an output; seconds: to make and to write it."""
+
+    path: str
+    bytes: int
+    records: int
+    seconds: float
+    inactive: int
+    active: int
+    unstable: int
+    deviation: float
+
+
+@dataclass(frozen=True)
 class LatencyReport:
     """Median seconds of one onnxruntime call, before and after, and the median ratio of pairs."""
 
@@ -155,7 +170,7 @@ class LatencyReport:
 _ORDER = (
     *("command", "model", "other", "domain", "layers", "totals", "deciders", "rewrites"),
     *("before", "after", "compression", "fidelity", "verification", "latency", "output"),
-    *("seconds", "notes"),
+    *("proof", "seconds", "notes"),
 )
 
 
@@ -178,6 +193,7 @@ class Report:
     verification: VerificationReport | None = None
     latency: tuple[LatencyReport, ...] | None = None
     output: OutputReport | None = None
+    proof: ProofReport | None = None
     deciders: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

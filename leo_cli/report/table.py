@@ -97,6 +97,12 @@ class _Table:
         self._sizes(report)
         self._fidelity(report)
         self._verification(report)
+        if report.proof is not None:
+            p = report.proof
+            shown = f"{p.inactive} inactive, {p.active} active, {p.unstable} unstable"
+            size = f"{p.bytes:,} bytes in {_time(p.seconds)}"
+            same = f"outputs within {_number(p.deviation)}" if p.deviation else "outputs equal"
+            self._entry("proof", self._joined([p.path, size, shown, same]))
         for speed in report.latency or ():
             times = f"{_time(speed.before)} {self.signs.arrow} {_time(speed.after)}"
             batch = f"batch {speed.batch}: {times}"

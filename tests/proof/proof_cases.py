@@ -105,15 +105,16 @@ def proved(
     domain: Domain,
     options: RewriteOptions | None = None,
     classifying: ClassifyOptions | None = None,
+    seconds: float = np.inf,
 ) -> Case:
-    """Compress a model with a proof; nothing is verified besides."""
+    """Compress a model with a proof; nothing is verified besides. seconds: for the search."""
     from leo_cli.candidate import make_candidate
     from leo_cli.problem import Analysis
     from leo_cli.proof.prove import begin, ladder
 
     model: Model = read_model(content, "case")
-    stability = classify(model.network, domain, classifying)
-    proving = begin(model, domain, stability, Budget())
+    stability = classify(model.network, domain, classifying, Budget().at_most(seconds))
+    proving = begin(model, domain, stability, Budget().at_most(seconds))
     analysis = Analysis(Problem(model, domain), proving.stability)
     candidate = make_candidate(analysis, options or RewriteOptions())
     shrunk = candidate.shrunk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -399,7 +400,14 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bounds.write_text('{"lower": -1, "upper": 1}')
     wider.write_text('{"lower": -1.01, "upper": 1}')
     made = ["compress", str(model), str(out), "--bounds", str(bounds), "-q"]
-    assert run([*made, "--proof", str(proof), "--check-n", "50"]) == 0
+    report = tmp_path / "report.json"
+    asked = ["--proof", str(proof), "--check-n", "50", "--report", str(report)]
+    assert run([*made, *asked]) == 0
+    told = json.loads(report.read_text())["proof"]
+    assert (told["path"], told["bytes"]) == (str(proof), proof.stat().st_size)
+    assert told["inactive"] + told["active"] + told["unstable"] == 16 and told["seconds"] > 0
+    with proof.open("rb") as stream:
+        assert told["records"] == len(list(read_records(stream)))
     check = ["check", str(model), str(out), str(proof)]
     assert run([*check, "--bounds", str(bounds)]) == 0
     assert "every claim holds" in capsys.readouterr().out

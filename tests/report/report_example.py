@@ -8,6 +8,7 @@ from leo_cli.report.model import (
     LayerReport,
     ModelReport,
     OutputReport,
+    ProofReport,
     Report,
     RewriteReport,
     Size,
@@ -63,6 +64,7 @@ def example() -> Report:
         fidelity=Fidelity(1e-9, 5.8e-7, 1.2e-4, None),
         verification=VerificationReport(10_000, 0.31, 1.4e-6, 3, 1.5, True),
         latency=(LatencyReport(1, 1.2e-5, 9e-6, 0.75),),
+        proof=ProofReport("out.proof", 1234, 7, 0.25, 1, 1, 2, 2.5e-9),
         output=OutputReport("out.onnx", "ef" * 32, 750),
         notes=("some remark that is long enough to need more than one line of the table " * 2,),
     )

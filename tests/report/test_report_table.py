@@ -85,3 +85,11 @@ def test_lines_break_between_parts_not_within_them() -> None:
     assert "largest difference 1.4e-06 (1.5 ulp of the largest value)" in table
     stages = "read 50 ms, classify 1.1 s, rewrite 0.1 s, verify 0.4 s"
     assert all(part in table for part in stages.split(", "))
+
+
+def test_a_proof_is_told_in_one_entry() -> None:
+    table = render_table(example(), ASCII)
+    assert "out.proof, 1,234 bytes in 0.2 s, 1 inactive, 1 active, 2 unstable" in table.replace(
+        "\n" + 14 * " ", " "
+    )
+    assert "proof" not in render_table(replace(example(), proof=None, layers=()), ASCII)
