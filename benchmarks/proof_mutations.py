@@ -29,7 +29,7 @@ from leo_cli.domain import read_domain  # noqa: E402
 from leo_cli.onnx_io import read_model  # noqa: E402
 from leo_cli.proof.checker import box_of  # noqa: E402
 from leo_cli.proof.graph import Net  # noqa: E402
-from leo_cli.proof.verdicts import box_of_domain  # noqa: E402
+from leo_cli.proof.translate import box_of_domain  # noqa: E402
 
 REAL = (
     ("models/mnist_l1/mnist_25x25_l1_0.001.onnx", None),

@@ -98,7 +98,8 @@ def lines_of(lower: Array, upper: Array) -> Lines:
 @dataclass(frozen=True)
 class View:
     """A network as far as it is bounded. lower, upper: node -> bounds of z (of x for node 0),
-    written by the owner. matches: node -> units that have partners."""
+    written by the owner. matches: node -> units that have partners. sizes: known ones, which stay
+    valid when bounds get better."""
 
     nodes: list[Node]
     box: Box
@@ -106,6 +107,7 @@ class View:
     lower: dict[int, Array]
     upper: dict[int, Array]
     matches: dict[int, list[Match]] = field(default_factory=dict)
+    sizes: dict[int, Array] = field(default_factory=dict)
 
     def range(self, key: int) -> tuple[Array, Array]:
         """Bounds of z or h, by a key of a form."""
@@ -117,10 +119,12 @@ class View:
         """m of z, or H of h."""
         if key % 2:
             return np.maximum(*map(np.abs, self.range(key)))
-        total = np.abs(self.nodes[key // 2].bias)
-        for s, w in self.nodes[key // 2].terms.items():
-            total = total + np.abs(w) @ self.size(2 * s + 1)
-        return total * MORE
+        if key not in self.sizes:
+            total = np.abs(self.nodes[key // 2].bias)
+            for s, w in self.nodes[key // 2].terms.items():
+                total = total + np.abs(w) @ self.size(2 * s + 1)
+            self.sizes[key] = total * MORE
+        return self.sizes[key]
 
     def rows(self, key: int, units: Array, sign: Any = 1.0) -> Form:
         """sign * z or h of some units."""
@@ -155,7 +159,7 @@ class View:
         constant, best = math.number(error), np.full(len(error), -np.inf)
         bent = np.zeros(len(error), dtype=bool)
         for key in (key for key in range(start, 1, -1) if key in form):
-            if key < start and not lines:
+            if key < start and key % 2 and not lines:
                 best = np.maximum(best, self._ranged(form, constant, error, None))
             k, p = key // 2, form.pop(key)
             width = p.shape[1]
@@ -170,36 +174,28 @@ class View:
                     for s, matrix in moves.items():
                         error = error + self._add(form, s, a @ matrix)
                     p = form.pop(key)
-                q = p
                 if self.nodes[k].relu:
                     chosen = lines.get(k) or lines_of(self.lower[k], self.upper[k])
                     alpha, slope, lift = (math.number(part) for part in chosen)
-                    q, raised = (
-                        p * np.where(p > 0, alpha, slope),
-                        (np.minimum(p, 0) * lift).sum(axis=1),
-                    )
+                    raised = (np.minimum(p, 0) * lift).sum(axis=1)
                     constant, lost = math.plus(constant, raised)
                     error = error + lost + math.gamma(width) * np.abs(raised).astype(float)
-                    bent = ((q != p) & (lift != 0)).any(axis=1)  # rounded, which counts below
-                error = error + self._add(form, key - 1, q)
+                    bent = ((p != 0) & (lift != 0)).any(axis=1)  # rounded, which counts below
+                    p = p * np.where(p > 0, alpha, slope)
+                error = error + self._add(form, key - 1, p)
                 continue
-            node = self.nodes[k]
-            some, sizes = p != 0, np.abs(p).astype(float)
-            count = some.sum(axis=1)
-            single = ~bent & ((count == 0) | ((count == 1) & (sizes.sum(axis=1) == 1.0)))
-            bent = bent & False
-            weight, used, pick = sizes @ self.size(key), some.any(axis=0), sizes.argmax(axis=1)
+            node, some, sizes = self.nodes[k], p != 0, np.abs(p).astype(float)
+            count, used, pick = some.sum(axis=1), some.any(axis=0), sizes.argmax(axis=1)
+            single = ~bent & (count <= 1) & (sizes.sum(axis=1) == count)
+            bent, weight = bent & False, sizes @ self.size(key)
             mass = 1.0 + sum(self.size(s).sum() for s in (key, *(2 * s + 1 for s in node.terms)))
+            slack = 2.0 * node.slack * weight + 16.0 * TINY * bool(node.slack) * (count > 0)
             rounding = math.gamma(width) * weight + math.tiny(width * float(mass))
-            constant, lost = math.plus(constant, p[:, used] @ math.number(node.bias)[used])
-            slack = 2.0 * node.slack * weight
-            slack = slack + 16.0 * TINY * bool(node.slack) * (count > 0)
+            own, p = p[np.arange(len(p)), pick][:, None], p[:, used]
+            constant, lost = math.plus(constant, p @ math.number(node.bias)[used])
             error = error + lost + ~single * rounding + slack
-            for s, matrix in node.terms.items():
-                if single.all():  # there is nothing to add
-                    moved = math.number(matrix[pick]) * p[np.arange(len(p)), pick][:, None]
-                else:
-                    moved = p[:, used] @ math.number(matrix[used])
+            for s, w in node.terms.items():  # of single ones there is nothing to add
+                moved = own * math.number(w[pick]) if single.all() else p @ math.number(w[used])
                 error = error + self._add(form, 2 * s + 1, moved)
         return np.asarray(np.maximum(best, self._ranged(form, constant, error, box)))
 
@@ -218,14 +214,16 @@ class View:
         size, touched = np.abs(constant), np.zeros(len(constant), dtype=bool)
         for key, a in form.items():
             low, high = box if box and key == 1 else self.range(key)
-            for members, values in self.box.groups if key == 1 and not box else ():
-                inside = (low[members] <= values) & (values <= high[members])
-                choices, part = math.number(values[inside.all(axis=1)].T), a[:, members]
-                total = total + (part @ choices).min(axis=1)
+            for members, values in self.box.groups if key == 1 else ():
+                inside = (low[..., None, members] <= values) & (values <= high[..., None, members])
+                inside = inside.all(axis=-1)
+                inside = inside | ~inside.any(axis=-1, keepdims=True)  # a part without points
+                choices, part = math.number(values.T), a[:, members]
+                total = total + np.where(inside, part @ choices, np.inf).min(axis=1)
                 size = size + (np.abs(part) @ np.abs(choices)).max(axis=1)
                 touched |= (part != 0).any(axis=1)
                 low, high = low.copy(), high.copy()
-                low[members] = high[members] = 0.0
+                low[..., members] = high[..., members] = 0.0
             ends = np.where(a > 0, low, high)
             terms = a * math.number(ends)
             total, size = total + terms.sum(axis=1), size + np.abs(terms).sum(axis=1)

@@ -23,9 +23,10 @@ import numpy as np
 from leo_cli.proof.bounding import MORE, TINY, Arithmetic, Box, Form, Lines, View, lines_of
 from leo_cli.proof.graph import Array, Net, Unreadable
 
-VERSION = 2
+VERSION = 3
 BLOCK = 512  # rows that a thread bounds together
 MALFORMED = (KeyError, IndexError, ValueError, TypeError, OverflowError)
+KINDS = ("tree", "verdicts", "match", "outputs", "end")
 Part = dict[int, tuple[Array, Array]]  # a part of the domain: bounds of x (0) and z that hold in it
 
 
@@ -80,14 +81,11 @@ def read_records(stream: BinaryIO) -> Iterator[Record]:
 
 @dataclass
 class Tree:
-    """Trees of parts of the domain that are being read, one for each question: a lower (1) or upper
-    (-1) bound of a unit of the last node. inner: 0, or the node up to which all is bounded in every
-    part. open: (question, part). hull: what holds in all leaves so far."""
+    """A tree of parts of the domain that is being read. node: what is bounded in parts, at most.
+    open: parts. hull: what holds in all leaves so far."""
 
-    inner: int
-    units: Array
-    sign: Array
-    open: list[tuple[int, Part]]
+    node: int
+    open: list[Part]
     hull: Part = field(default_factory=dict)
 
 
@@ -114,12 +112,11 @@ class Checker:
 
     def apply(self, record: Record) -> None:
         """Establish what a record claims."""
-        step = getattr(self, f"record_{record.kind}", print)
         in_place = not self.complete and (self.tree is None or record.kind == "tree")
-        require(step is not print and in_place, f'"{record.kind}" is known, and in its place')
+        require(in_place and record.kind in KINDS, f'"{record.kind}" is known, and in its place')
         try:
             with np.errstate(all="ignore"):  # what overflows bounds nothing, see Arithmetic.down
-                step(record)
+                getattr(self, f"record_{record.kind}")(record)
         except MALFORMED as error:
             raise Fails(f'record "{record.kind}" is malformed: {error}') from error
 
@@ -141,6 +138,7 @@ class Checker:
 
     def tighten(self, k: int, low: Any, high: Any) -> None:
         """Take better bounds; what is no number is none."""
+        self.view.sizes.clear()
         self.lower[k] = np.fmax(self.lower.get(k, -np.inf), low)
         self.upper[k] = np.fmin(self.upper.get(k, np.inf), high)
 
@@ -163,43 +161,38 @@ class Checker:
     # Trees of parts of the domain
 
     def record_tree(self, record: Record) -> None:
-        """The next open parts of trees, the last one first: each a leaf, or cut in two. The first
-        record of trees tells what they are for."""
+        """The next open parts of a tree, the last one first: what is bounded in each, and whether
+        it is a leaf, or cut in two. The first record tells up to which node, or `end` for all."""
         if self.tree is None:
-            inner, k = bool(record.values["inner"]), int(record.values["node"])
-            require(0 < k < self.end, "a tree is for a node of IN")
-            self.advance(self.end if inner else k)
-            units = record.ints("units", self.widths[k])
-            sign = np.where(record.arrays["above"] != 0, -1, 1)
-            roots: list[tuple[int, Part]] = [(q, {}) for q in reversed(range(len(units)))]
-            self.tree = Tree(k * inner, units, sign, roots[:1] if inner else roots)
+            k = int(record.values["node"])
+            require(0 < k <= self.end, "a tree is for a node of IN")
+            self.advance(k)
+            self.tree = Tree(k, [{}])
+            if k < self.end:
+                self.tighten(k, *np.full((2, self.widths[k]), np.nan))
         tree, node = self.tree, record.ints("node", self.end, -1)
         require(0 < len(node) <= len(tree.open), "there are as many open parts")
         parts = [tree.open.pop() for _ in node]
-        if tree.inner:
-            self.bound(tree, [part for _, part in parts])
-        elif np.any(node < 0):
-            self.answer(tree, [pair for pair, k in zip(parts, node, strict=True) if k < 0], record)
+        self.bound(parts, record)
         unit, cut = record.arrays["unit"].tolist(), record.arrays["cut"].tolist()
-        for (q, part), k, j, x in zip(parts, node.tolist(), unit, cut, strict=True):
+        for part, k, j, x in zip(parts, node.tolist(), unit, cut, strict=True):
             if k >= 0:
-                tree.open += [(q, half) for half in self.halves(tree, part, k, j, x)]
-                continue
-            for s, (low, high) in part.items() if tree.inner else ():
-                least, most = tree.hull.get(s, (low, high))
-                tree.hull[s] = np.minimum(least, low), np.maximum(most, high)
+                tree.open += self.halves(part, k, j, x)
+        leaves = [part for part, k in zip(parts, node.tolist(), strict=True) if k < 0]
+        for s in range(1, min(tree.node + 1, self.end)) if leaves else ():
+            low, high = self._ends(leaves, s)
+            least, most = tree.hull.get(s, (np.inf, -np.inf))
+            tree.hull[s] = np.minimum(least, low.min(axis=0)), np.maximum(most, high.max(axis=0))
         if not tree.open:
             for s, ends in tree.hull.items():
                 self.tighten(s, *ends)
-            self.tree, self.last = None, 1 if tree.inner else self.last
+            self.tree, self.last = None, self.last if tree.node < self.end else 1
 
-    def halves(self, tree: Tree, part: Part, k: int, j: int, x: float) -> list[Part]:
+    def halves(self, part: Part, k: int, j: int, x: float) -> list[Part]:
         """The parts of z >= 0 and z <= 0 of a unit (then x is 0), or of x_j from and up to x."""
         low, high = part.get(k, (self.lower[k], self.upper[k]))
-        good = k == 0 and np.isfinite(x) if tree.inner else x == 0 < k < self.last
-        require(
-            good and 0 <= j < len(low) and (k == 0 or self.nodes[k].relu), "a part is cut inside"
-        )
+        good = np.isfinite(x) if k == 0 else x == 0 and k < self.last and self.nodes[k].relu
+        require(good and 0 <= j < len(low), "a part is cut inside")
         left = right = x
         if k == 0 and self.box.integer[j]:
             left, right = np.floor(x), np.floor(x) + 1.0
@@ -217,41 +210,43 @@ class Checker:
         known = [part.get(k, (self.lower[k], self.upper[k])) for part in parts]
         return np.stack([low for low, _ in known]), np.stack([high for _, high in known])
 
-    def bound(self, tree: Tree, parts: list[Part]) -> None:
-        """Find bounds of z in parts, of all that is unstable there; in the last node, as asked."""
-        box, lines = self._ends(parts, 0), dict[int, Lines]()
-        for k in (k for k in range(1, tree.inner + 1) if self.nodes[k].relu):
-            low, high = self._ends(parts, k)
-            for sign, better, side in ((1, np.maximum, low), (-1, np.minimum, high)):
-                asked = np.isin(np.arange(low.shape[1]), tree.units[tree.sign == sign])
-                p, at = np.nonzero((low < 0) & (high > 0) & (asked | (k < tree.inner)))
-                mine = {s: tuple(array[p] for array in line) for s, line in lines.items()}
-                found = self.least(self.view.rows(2 * k, at, sign), mine, (box[0][p], box[1][p]))
-                better.at(side, (p, at), sign * found)
-            lines[k] = lines_of(low, high)
-            for i, part in enumerate(parts):
-                part[k] = low[i].copy(), high[i].copy()
-
-    def answer(self, tree: Tree, leaves: list[tuple[int, Part]], record: Record) -> None:
-        """Bound what is asked in leaves, with slopes in place of alpha, and with multipliers B of z
-        where a leaf has a phase, so that B z <= 0: for each node a row for each leaf."""
-        q, lines = np.array([q for q, _ in leaves]), dict[int, Lines]()
-        units, sign = tree.units[q], tree.sign[q]
-        form = self.view.rows(2 * self.last, units, sign)
-        for s in (s for s in range(1, self.last) if self.nodes[s].relu):
-            low, high = self._ends([part for _, part in leaves], s)
-            alpha, slope, lift = lines_of(low, high)
-            if f"slopes{s}" in record.arrays:
-                given = record.floats(f"slopes{s}", low.shape, 1.0)
-                alpha = np.where(lift == 0, slope, given)
-            if f"multipliers{s}" in record.arrays:
-                given = record.floats(f"multipliers{s}", low.shape)
-                form[2 * s] = self.math.number(given * ((high <= 0) - 1.0 * (low >= 0)))
-            lines[s] = alpha, slope, lift
-        found, nothing = self.least(form, lines), np.full((2, self.widths[self.last]), np.nan)
-        low, high = tree.hull.setdefault(self.last, tuple(nothing))
-        np.fmin.at(low, units[sign > 0], found[sign > 0])
-        np.fmax.at(high, units[sign < 0], -found[sign < 0])
+    def bound(self, parts: list[Part], record: Record) -> None:
+        """Bound z in parts: of all units that are unstable there before node `deep`, and of those
+        that are asked for, in rows. The first rows (`hints`) may have slopes in place of alpha,
+        and multipliers B of z where a part has a phase, so that B z <= 0."""
+        deep, row = record.ints("deep", self.end + 1), record.ints("part", len(parts))
+        of = record.ints("of", min(self.last + 1, self.end), 1)
+        unit, above = record.ints("units", self.widths[of]), record.arrays["above"] != 0
+        require(len(deep) == len(parts) and row.shape == of.shape == above.shape, "rows are whole")
+        hints, lines = int(record.values["hints"]), dict[int, Lines]()
+        ends = {0: self._ends(parts, 0)}
+        for k in range(1, max(deep.max(), of.max(initial=0) + 1)):
+            low, high = ends[k] = self._ends(parts, k)
+            free = (low < 0) & (high > 0) & ((deep > k) & self.nodes[k].relu)[:, None]
+            own, (p, at) = np.flatnonzero(of == k), np.nonzero(free)
+            first, up = 2 * len(p), np.concatenate([p >= 0, p < 0, ~above[own]])
+            p, at = np.concatenate([p, p, row[own]]), np.concatenate([at, at, unit[own]])
+            form = self.view.rows(2 * k, at, np.where(up, 1.0, -1.0))
+            mine = {s: tuple(array[p] for array in arrays) for s, arrays in lines.items()}
+            some = own[own < hints]
+            to = slice(first, first + len(some))
+            for s, (alpha, slope, lift) in mine.items() if len(some) else ():
+                if f"slopes{s}" in record.arrays:
+                    given = record.floats(f"slopes{s}", (hints, self.widths[s]), 1.0)[some]
+                    alpha[to] = np.where(lift[to] == 0, slope[to], given)
+                if f"multipliers{s}" in record.arrays:
+                    given = record.floats(f"multipliers{s}", (hints, self.widths[s]))[some]
+                    phase = (ends[s][1] <= 0) - 1.0 * (ends[s][0] >= 0)
+                    form[2 * s] = self.math.number(np.zeros(alpha.shape))
+                    form[2 * s][to] = self.math.number(given * phase[p[to]])
+            if len(p):
+                found = self.least(form, mine, (ends[0][0][p], ends[0][1][p]))
+                np.maximum.at(low, (p[up], at[up]), found[up])
+                np.minimum.at(high, (p[~up], at[~up]), -found[~up])
+                for i, part in enumerate(parts):
+                    part[k] = low[i], high[i]
+            if self.nodes[k].relu:
+                lines[k] = lines_of(low, high)
 
     # Verdicts
 

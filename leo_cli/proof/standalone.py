@@ -16,7 +16,7 @@ from leo_cli.onnx_io import read_model
 from leo_cli.proof.bounding import Box
 from leo_cli.proof.checker import Checker, Fails, check_records, read_records
 from leo_cli.proof.graph import Unreadable, read_net
-from leo_cli.proof.verdicts import box_of_domain
+from leo_cli.proof.translate import box_of_domain
 
 
 def read_box(model: Path, bounds: Path | str, name: str) -> Box:

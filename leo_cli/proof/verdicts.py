@@ -15,18 +15,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leo_cli.arrays import Bools, Floats, Ints, Singles
+from leo_cli.arrays import Bools
 from leo_cli.bounds.interval import propagate
 from leo_cli.domain import Domain
 from leo_cli.network import Network
-from leo_cli.proof.bounding import Arithmetic, Box
-from leo_cli.proof.checker import Checker, Fails, Part, Record, Tree, contains
-from leo_cli.proof.graph import Array, Net
+from leo_cli.proof.bounding import Arithmetic
+from leo_cli.proof.boxes import BoxRecords
+from leo_cli.proof.checker import Checker, Fails, Record
+from leo_cli.proof.graph import Net
+from leo_cli.proof.points import verdict_record
 from leo_cli.proof.stream import Spool
+from leo_cli.proof.translate import box_of_domain, relu_nodes
+from leo_cli.proof.trees import Question, Writer
 from leo_cli.stability.branch import Branching
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import (
-    Evidence,
     InputSplitEvidence,
     LinearEvidence,
     PhaseSplitEvidence,
@@ -34,25 +37,11 @@ from leo_cli.stability.evidence import (
 )
 from leo_cli.stability.knowledge import Knowledge
 from leo_cli.stability.optimised import OptimisedSlopes
-from leo_cli.stability.split import plain_tree
 from leo_cli.stability.verdict import LayerStability, StabilityMap, State, Verdict
 
 STRICT = 4.0
-PARTS = 256  # of a tree, in one record
 NUMBERS = 1 << 22  # slopes, in one record
-DEEPER = 12  # how many times a leaf of the tree of boxes may be halved again
 REPAIR_SECONDS = 20.0  # for the questions of one layer
-
-
-@dataclass(frozen=True)
-class Question:
-    """ "z <= 0" (above) or "z >= 0" of a unit of a layer of the network, and what is known for
-    it."""
-
-    layer: int
-    unit: int
-    above: bool
-    evidence: Evidence | None
 
 
 @dataclass(frozen=True)
@@ -65,29 +54,6 @@ class Proved:
     stability: StabilityMap
     node_of: dict[int, int]
     given_up: int
-
-
-def box_of_domain(domain: Domain) -> Box:
-    """The domain as the checker sees it: without its linear constraints, so perhaps larger."""
-    groups = []
-    for group in domain.one_hot:
-        order = np.argsort(group.members)
-        choices = np.where(np.eye(len(order), dtype=bool), group.hot[order], group.cold[order])
-        groups.append((group.members[order], choices))
-    return Box(domain.lower, domain.upper, domain.integer, tuple(groups))
-
-
-def relu_nodes(net: Net, network: Network) -> dict[int, int]:
-    """The checker's node of each ReLU layer of the network: by name, else by order; {} if they do
-    not correspond."""
-    nodes = [k for k, node in enumerate(net.nodes) if node.relu]
-    layers = network.relu_layers
-    named = {net.nodes[k].name: k for k in nodes}
-    found = {i: named[network.layers[i].name] for i in layers if network.layers[i].name in named}
-    if len(found) < len(layers) and len(nodes) == len(layers):
-        found = dict(zip(layers, nodes, strict=True))
-    widths = {i: len(net.nodes[k].bias) for i, k in found.items()}
-    return {i: k for i, k in found.items() if widths[i] == network.layers[i].width}
 
 
 def prove_verdicts(
@@ -116,6 +82,7 @@ class _Prover:
         math = Arithmetic(strict=STRICT)
         self.checker = Checker(net, None, box_of_domain(domain), math, budget.jobs)
         self.node_of = relu_nodes(net, network)
+        self.writer = Writer(self.checker, self.node_of)
         self.records = Spool()
         self.answered: Bools = np.zeros(0, dtype=bool)
 
@@ -136,25 +103,21 @@ class _Prover:
     def boxes(self) -> None:
         """Records of each tree of boxes that settled something, shallow questions first."""
         verdicts = [v for layer in self.stability.layers for v in layer.verdicts]
-        trees = {
-            id(v.evidence): None for v in verdicts if isinstance(v.evidence, InputSplitEvidence)
-        }
-        for tree in trees:
+        found = [v.evidence for v in verdicts if isinstance(v.evidence, InputSplitEvidence)]
+        for tree in {id(evidence): evidence for evidence in found}.values():
             self._boxes(tree)
 
-    def _boxes(self, tree: int) -> None:
-        """Records for all that one tree settled. The tree itself may rest on optimised slopes,
-        which no record holds, so another is made without."""
-        self.checker.advance(len(self.checker.old.nodes))
+    def _boxes(self, tree: InputSplitEvidence) -> None:
+        """Records for all that one tree settled."""
+        self.checker.advance(self.checker.end)
         asked = [q for layer in self.node_of for q in self._questions(layer)]
-        asked = [q for q in asked if id(q.evidence) == tree]
+        asked = [q for q in asked if q.evidence is tree]
         if not asked:
             self.checker.last = 1
             return
-        keys = [(q.layer, q.unit, q.above) for q in asked]
-        plain = plain_tree(self._bounded(len(self.network.layers)), keys, self.budget)
-        wanted = [(self.node_of[q.layer], q.unit, -1 if q.above else 1) for q in asked]
-        for record in grown(self.checker, plain, wanted, self.budget):
+        start = self._bounded(len(self.network.layers))
+        boxes = BoxRecords(self.checker, start, self.node_of, asked, self.budget)
+        for record in boxes.records(tree):
             self.checker.apply(record)
             self.records.add(record)
 
@@ -183,107 +146,22 @@ class _Prover:
                 part = [q for q in rows[at : at + size] if not self._settled(node, q)]
                 if not part:
                     continue
-                slopes = self._slopes_of([q.evidence.slopes for q in part], node, kind)  # type: ignore[union-attr]
-                good = np.ones(len(part), dtype=bool)
-                while len(part) and not self._kept(node, part, [self._tree(part, slopes)]):
+                tables = [q.evidence.slopes for q in part]  # type: ignore[union-attr]
+                slopes = self.writer.slopes(tables, node, kind)
+                while len(part) and not self._kept(node, part, [self.writer.whole(part, slopes)]):
                     good = self.answered
                     part = [q for q, settled in zip(part, good, strict=True) if settled]
                     slopes = {name: array[good] for name, array in slopes.items()}
 
-    def _tree(self, asked: Sequence[Question], slopes: dict[str, Array]) -> Record:
-        """A tree of one leaf for each question."""
-        leaves = np.zeros(len(asked), np.int8)
-        arrays = {**_asked(asked), "node": leaves - 1, "unit": leaves, "cut": leaves, **slopes}
-        return Record("tree", {"inner": 0, "node": self.node_of[asked[0].layer]}, arrays)
-
     def _phases(self, node: int, question: Question) -> None:
-        """A tree over phases, its parts in the order in which the checker takes them."""
-        if not isinstance(question.evidence, PhaseSplitEvidence) or self._settled(node, question):
+        """A tree over phases."""
+        evidence = question.evidence
+        if not isinstance(evidence, PhaseSplitEvidence) or self._settled(node, question):
             return
-        leaves = question.evidence.leaves
-        paths = [
-            list(zip(leaf.layers.tolist(), leaf.units.tolist(), leaf.phases.tolist(), strict=True))
-            for leaf in leaves
-        ]
         for kind in (np.uint8, np.float64):
-            records = list(self._batches(question, paths, kind))
+            records = list(self.writer.phases(question, evidence.leaves, kind))
             if records and self._kept(node, [question], records):
                 return
-
-    def _batches(
-        self,
-        question: Question,
-        paths: list[list[tuple[int, int, bool]]],
-        kind: type,
-    ) -> Iterator[Record]:
-        """Records of the tree that leaves' paths describe; none if they describe none."""
-        leaves = question.evidence.leaves  # type: ignore[union-attr]
-        node, stack = self.node_of[question.layer], [(list(range(len(leaves))), 0)]
-        records: list[Record] = []
-        head: dict[str, Array] = {**_asked([question])}
-        while stack:
-            batch = [stack.pop() for _ in range(min(len(stack), PARTS))]
-            rows: list[tuple[int, int]] = []
-            ends: list[int] = []
-            for members, depth in batch:
-                if len(members) == 1 and len(paths[members[0]]) == depth:
-                    rows.append((-1, 0))
-                    ends.append(members[0])
-                    continue
-                splits = {paths[i][depth][:2] for i in members if len(paths[i]) > depth}
-                halves = [
-                    [i for i in members if len(paths[i]) > depth and paths[i][depth][2] is side]
-                    for side in (True, False)
-                ]
-                layer, unit = splits.pop() if len(splits) == 1 else (-1, -1)
-                if layer not in self.node_of or sum(map(len, halves)) < len(members):
-                    return
-                if not all(halves):
-                    return
-                rows.append((self.node_of[layer], unit))
-                stack += [(half, depth + 1) for half in halves]
-            arrays = {
-                **head,
-                "node": np.array([k for k, _ in rows], np.int32),
-                "unit": np.array([j for _, j in rows], np.int32),
-                "cut": np.zeros(len(rows), np.float32),
-            }
-            if ends:
-                arrays |= self._slopes_of([leaves[i].slopes for i in ends], node, kind)
-                arrays |= self._multipliers([(paths[i], leaves[i].multipliers) for i in ends], kind)
-            values = {} if records else {"inner": 0, "node": node}
-            records.append(Record("tree", values, arrays))
-            head = {}
-        yield from records
-
-    def _multipliers(
-        self, leaves: list[tuple[list[tuple[int, int, bool]], Floats]], kind: type
-    ) -> dict[str, Array]:
-        """The multipliers of the phases on the way to each leaf."""
-        found: dict[str, Array] = {}
-        fine = np.float32 if kind is np.uint8 else np.float64
-        for row, (path, given) in enumerate(leaves):
-            for (layer, unit, _), value in zip(path, given.tolist(), strict=True):
-                name = f"multipliers{self.node_of[layer]}"
-                width = self.network.layers[layer].width
-                found.setdefault(name, np.zeros((len(leaves), width), fine))[row, unit] += value
-        return found
-
-    def _slopes_of(
-        self, rows: Sequence[Sequence[Floats | Singles | None]], node: int, kind: type
-    ) -> dict[str, Array]:
-        """Slopes of all nodes before a node, in rows; of units whose phase is fixed they do not
-        matter."""
-        found = {}
-        for layer, k in self.node_of.items():
-            if k >= node:
-                continue
-            free = (self.checker.lower[k] < 0) & (self.checker.upper[k] > 0)
-            none = np.zeros(len(free))
-            parts = [row[layer] if layer < len(row) else None for row in rows]
-            table = np.stack([none if part is None else part for part in parts]) * free
-            found[f"slopes{k}"] = _coded(np.clip(table, 0.0, 1.0), kind)
-        return found
 
     def _settled(self, node: int, question: Question) -> bool:
         if question.above:
@@ -383,53 +261,10 @@ class _Prover:
                 low, high = known.lower, known.upper
             layers.append(LayerStability(low, high, tuple(verdicts)))
         stability = replace(self.stability, layers=tuple(layers))
-        record = self._verdicts(stability)
+        record = verdict_record(self.checker, stability, self.node_of)
         self.checker.apply(record)
         self.records.add(record)
         return Proved(self.checker, self.records, stability, self.node_of, given_up)
-
-    def _verdicts(self, stability: StabilityMap) -> Record:
-        """The record of all verdicts: two points for every unstable unit, of as few points as a
-        greedy choice finds."""
-        states = {
-            k: np.full(len(node.bias), 3, np.uint8)
-            for k, node in enumerate(self.checker.old.nodes)
-            if node.relu
-        }
-        for i, node in self.node_of.items():
-            states[node][stability.layers[i].inactive] = 0
-            states[node][stability.layers[i].active] = 1
-        points = stability.witnesses
-        points = points[[contains(self.checker.box, point[None]) for point in points]]
-        unstable = [
-            (node, unit)
-            for i, node in sorted(self.node_of.items(), key=lambda pair: pair[1])
-            for unit in stability.layers[i].units(State.UNSTABLE).tolist()
-        ]
-        if unstable and len(points):
-            found = self.checker.view.at(points, len(self.checker.old.nodes))
-            signs = {
-                k: np.where(np.abs(z) > error, np.sign(z), 0) for k, (z, error) in found.items()
-            }
-            shown = np.stack([signs[k][:, unit] for k, unit in unstable], axis=1)
-            answers = np.concatenate([shown < 0, shown > 0], axis=1)
-            open_, chosen = answers.any(axis=0), []
-            while open_.any():
-                best = int(answers[:, open_].sum(axis=1).argmax())
-                chosen.append(best)
-                open_ = open_ & ~answers[best]
-            rows, points, count = answers[chosen], points[chosen], len(unstable)
-            good = np.flatnonzero(rows[:, :count].any(axis=0) & rows[:, count:].any(axis=0))
-            for k, unit in (unstable[i] for i in good.tolist()):
-                states[k][unit] = 2
-        else:
-            points = points[:0]
-        small = points.astype(np.float32)
-        arrays: dict[str, Array] = {
-            "points": small if np.array_equal(small, points) else points,
-            **{f"states{k}": table for k, table in states.items()},
-        }
-        return Record("verdicts", {}, arrays)
 
 
 def _undecided(verdict: Verdict, low: float, high: float) -> Verdict:
@@ -442,82 +277,3 @@ def _undecided(verdict: Verdict, low: float, high: float) -> Verdict:
         trusted=False,
         evidence=None,
     )
-
-
-def _coded(slopes: Floats, kind: type) -> Floats:
-    return np.rint(slopes * 255.0).astype(np.uint8) if kind is np.uint8 else slopes
-
-
-def _asked(asked: Sequence[Question]) -> dict[str, Array]:
-    """The questions of trees: of the first one last, as the last open part comes first."""
-    return {
-        "units": np.array([q.unit for q in asked], np.int32),
-        "above": np.array([q.above for q in asked], np.uint8),
-    }
-
-
-def grown(
-    checker: Checker,
-    tree: InputSplitEvidence,
-    wanted: Sequence[tuple[int, int, int]],
-    budget: Budget,
-) -> Iterator[Record]:
-    """Records of a tree of boxes, each to be applied before the next is asked for. Leaves are
-    halved further where that is needed, and nodes become leaves as soon as nothing is open.
-
-    wanted: (node, unit, 1 or -1) of lower or upper bounds that should settle a sign."""
-    axis, cut, child = tree.axis.tolist(), tree.cut.tolist(), tree.child.tolist()
-    box, table = checker.box, np.array(wanted, np.int64)
-    whole = np.maximum(box.upper - box.lower, np.finfo(np.float64).tiny)
-    final = int(table[:, 0].max())
-    asked = table[table[:, 0] == final]
-    state = Tree(final, asked[:, 1], asked[:, 2], [])
-    todo: list[tuple[int, Part, int]] = [(0, {}, 0)]
-    hopeless = np.zeros(len(table), dtype=bool)
-    values: dict[str, int] = {"inner": 1, "node": final}
-    head: dict[str, Array] = {
-        "units": asked[:, 1].astype(np.int32),
-        "above": (asked[:, 2] < 0).astype(np.uint8),
-    }
-    while todo:
-        batch = [todo.pop() for _ in range(min(len(todo), PARTS))]
-        checker.bound(state, [part for _, part, _ in batch])
-        rows: list[tuple[int, int, float]] = []
-        for node, part, extra in batch:
-            still = _open(part, table) & ~hopeless
-            if still.any() and axis[node] < 0:
-                low, high = part.get(0, (box.lower, box.upper))
-                i = int(np.argmax((high - low) / whole))
-                middle = float(low[i] + 0.5 * (high[i] - low[i]))
-                if extra >= DEEPER or not low[i] < middle < high[i] or budget.expired():
-                    hopeless |= still
-                else:
-                    axis[node], cut[node], extra = i, middle, extra + 1
-                    child[node] = [len(axis), len(axis) + 1]
-                    axis += [-1, -1]
-                    cut += [0.0, 0.0]
-                    child += [[-1, -1], [-1, -1]]
-            if axis[node] < 0 or not still.any():
-                rows.append((-1, 0, 0.0))
-                continue
-            rows.append((0, axis[node], cut[node]))
-            above, below = checker.halves(state, part, 0, axis[node], cut[node])
-            todo += [(child[node][1], above, extra), (child[node][0], below, extra)]
-        arrays = {
-            **head,
-            "node": np.array([row[0] for row in rows], np.int8),
-            "unit": np.array([row[1] for row in rows], np.int32),
-            "cut": np.array([row[2] for row in rows], np.float64),
-        }
-        yield Record("tree", values, arrays)
-        head, values = {}, {}
-
-
-def _open(part: Part, table: Ints) -> Bools:
-    """Which of the wanted bounds do not settle a sign in a part."""
-    found = np.zeros(len(table), dtype=bool)
-    for k in np.unique(table[:, 0]).tolist():
-        rows = np.flatnonzero(table[:, 0] == k)
-        units, sign = table[rows, 1], table[rows, 2]
-        found[rows] = np.where(sign < 0, part[k][1][units] > 0, part[k][0][units] < 0)
-    return found

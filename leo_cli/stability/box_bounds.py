@@ -171,7 +171,7 @@ class _Batch:
             again = [None if r is None else _rows_of(r, box[few]) for r in self.relaxations]
             ends_few = ends[0][few], ends[1][few]
             better = improved(problem, Signed(unit[few], sign[few]), again, ends_few)
-            bound[few] = np.maximum(bound[few], better)
+            bound[few] = np.maximum(bound[few], better.bound)
             rows = rows[bound[rows] < 0]
         share = normalised(np.abs(result.form) * self.width[box])
         return _Block(bound, share, rows, _taken(result, rows), ends[0][rows], ends[1][rows])

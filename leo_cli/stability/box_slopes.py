@@ -8,7 +8,7 @@ all layers bounded again in both halves. Slopes of the layers' own bounds stay t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,14 +23,38 @@ STEPS = 4
 RATE, DECAY = 0.3, 0.8  # step size of slopes, and its factor a step
 
 
+@dataclass(frozen=True)
+class Improved:
+    """bounds: (steps, m). slopes: of each step, for each layer before the target, (m, units)."""
+
+    bounds: Floats
+    slopes: tuple[tuple[Floats | None, ...], ...]
+
+    @property
+    def bound(self) -> Floats:
+        """(m,) the best of all steps."""
+        best: Floats = self.bounds.max(axis=0)
+        return best
+
+    @property
+    def alphas(self) -> tuple[Floats | None, ...]:
+        """The slopes of the best step, for each layer."""
+        best = self.bounds.argmax(axis=0)
+        rows = np.arange(len(best))
+        return tuple(
+            None if layer[0] is None else np.stack([a for a in layer if a is not None])[best, rows]
+            for layer in zip(*self.slopes, strict=True)
+        )
+
+
 def improved(
     problem: Relaxed,
     objective: Signed,
     relaxations: Sequence[Relaxation | None],
     box: tuple[Floats, Floats],
-) -> Floats:
-    """(m,) proved lower bounds of sign * z, each in its own box. relaxations: (m, units) of each
-    layer before the target. box: (m, inputs) ends."""
+) -> Improved:
+    """Proved lower bounds of sign * z, each in its own box. relaxations: (m, units) of each layer
+    before the target. box: (m, inputs) ends."""
     chosen = list(relaxations)
     free = [None if r is None else (r.slope > 0) & (r.slope < 1) for r in chosen]
     alphas = tuple(None if r is None else r.alpha for r in chosen)
@@ -38,7 +62,7 @@ def improved(
     dual = Dual(none, alphas, none)
     ascent = Ascent(dual)
     current = backward(problem, objective, chosen, box=box)
-    best = current.bound
+    bounds, slopes = [current.bound], [dual.alphas]
     for step in range(STEPS):
         x = np.where(current.form > 0, *box)
         z = forward_relaxed(problem, x, current.coefficients, chosen)
@@ -48,5 +72,6 @@ def improved(
             for r, alpha in zip(chosen, dual.alphas, strict=True)
         ]
         current = backward(problem, objective, chosen, box=box)
-        best = np.maximum(best, current.bound)
-    return best
+        bounds.append(current.bound)
+        slopes.append(dual.alphas)
+    return Improved(np.stack(bounds), tuple(slopes))

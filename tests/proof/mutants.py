@@ -185,10 +185,47 @@ def _multiplier_changed(case: Case, rng: np.random.Generator) -> Case | None:
 
 
 def _multipliers_dropped(case: Case, rng: np.random.Generator) -> Case | None:
-    """A row of multipliers gone: there is not one for each leaf."""
+    """A row of multipliers gone: there is not one for each row that has hints."""
     name = _table(case, rng, "multipliers")
     at = _pick(case, rng, TREE, name)
     return None if at is None else _with(case, at, **{name: case.records[at].arrays[name][:-1]})
+
+
+def _row_dropped(case: Case, rng: np.random.Generator) -> Case | None:
+    """A bound that is not asked for."""
+    at = _pick(case, rng, TREE, "part")
+    if at is None:
+        return None
+    record = case.records[at]
+    return _without_rows(case, at, [int(rng.integers(len(record.arrays["part"])))])
+
+
+def _row_moved(case: Case, rng: np.random.Generator) -> Case | None:
+    """A bound that is asked for in another part, or of another node."""
+    if rng.random() < 0.5:
+        return _changed(case, rng, TREE, "part", lambda a, i: int(rng.integers(-1, 6)))
+    return _changed(case, rng, TREE, "of", lambda a, i: int(rng.integers(-1, 7)))
+
+
+def _less_deep(case: Case, rng: np.random.Generator) -> Case | None:
+    """Another number of nodes is bounded in a part."""
+    return _changed(case, rng, TREE, "deep", lambda a, i: int(rng.integers(-1, 8)))
+
+
+def _without_rows(case: Case, at: int, rows: list[int]) -> Case:
+    """A record of a tree without some of its rows, and their hints."""
+    record = case.records[at]
+    hints = int(record.values["hints"])
+    names = ("part", "of", "units", "above")
+    changed = {name: np.delete(record.arrays[name], rows) for name in names}
+    given = [row for row in rows if row < hints]
+    for name, array in record.arrays.items():
+        if array.ndim == 2:
+            changed[name] = np.delete(array, given, axis=0)
+    records = list(case.records)
+    values = {**record.values, "hints": hints - len(given)}
+    records[at] = replace(record, values=values, arrays={**record.arrays, **changed})
+    return replace(case, records=tuple(records))
 
 
 def _question_changed(case: Case, rng: np.random.Generator) -> Case | None:
@@ -199,12 +236,12 @@ def _question_changed(case: Case, rng: np.random.Generator) -> Case | None:
 
 
 def _tree_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    """A tree for another node, or with bounds up to another node in each part."""
-    at = _pick(case, rng, TREE, "units")
+    """A tree for another node, or with hints for more or fewer rows."""
+    at = _pick(case, rng, TREE, "node")
     if at is None:
         return None
     values = {**case.records[at].values}
-    values[("inner", "node")[int(rng.integers(2))]] = int(rng.integers(-1, 6))
+    values[sorted(values)[int(rng.integers(len(values)))]] = int(rng.integers(-1, 6))
     if values == case.records[at].values:
         return None
     records = list(case.records)
@@ -213,7 +250,7 @@ def _tree_changed(case: Case, rng: np.random.Generator) -> Case | None:
 
 
 def _leaf_dropped(case: Case, rng: np.random.Generator) -> Case | None:
-    """A leaf gone from the tree, its slopes with it: part of the domain is not covered."""
+    """A leaf gone from the tree, its rows with it: part of the domain is not covered."""
     at = _pick(case, rng, TREE, "node")
     if at is None:
         return None
@@ -221,12 +258,12 @@ def _leaf_dropped(case: Case, rng: np.random.Generator) -> Case | None:
     leaves = np.flatnonzero(arrays["node"] < 0)
     if not len(leaves):
         return None
-    which = int(rng.integers(len(leaves)))
-    changed = {name: np.delete(arrays[name], leaves[which]) for name in ("node", "unit", "cut")}
-    for name, array in arrays.items():
-        if array.ndim == 2:
-            changed[name] = np.delete(array, which, axis=0)
-    return _with(case, at, **changed)
+    leaf = int(rng.choice(leaves))
+    fewer = _without_rows(case, at, np.flatnonzero(arrays["part"] == leaf).tolist())
+    part = fewer.records[at].arrays["part"]
+    names = ("node", "unit", "cut", "deep")
+    changed = {name: np.delete(arrays[name], leaf) for name in names}
+    return _with(fewer, at, part=part - (part > leaf), **changed)
 
 
 def _leaf_added(case: Case, rng: np.random.Generator) -> Case | None:
@@ -362,6 +399,9 @@ MUTATIONS: tuple[Callable[[Case, np.random.Generator], Case | None], ...] = (
     _slopes_for_another_node,
     _multiplier_changed,
     _multipliers_dropped,
+    _row_dropped,
+    _row_moved,
+    _less_deep,
     _question_changed,
     _tree_changed,
     _leaf_dropped,

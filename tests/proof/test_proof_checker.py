@@ -29,7 +29,7 @@ from leo_cli.proof.bounding import Arithmetic, Box
 from leo_cli.proof.checker import VERSION, Checker, Fails, Record, check_records, read_records
 from leo_cli.proof.graph import Unreadable, read_net
 from leo_cli.proof.prove import save
-from leo_cli.proof.verdicts import box_of_domain
+from leo_cli.proof.translate import box_of_domain
 from leo_cli.rewrite import RewriteOptions, parse_tolerance
 
 UNIT_BOX = Box(np.array([-1.0, -1.0]), np.array([1.0, 1.0]), np.zeros(2, bool))
@@ -228,50 +228,50 @@ def test_phases_need_multipliers_of_the_right_sign_and_a_whole_tree() -> None:
         ([(2, 0), leaf, leaf], [[0.0, 0.0]] * 2),
         ([(3, 0), leaf, leaf], [[0.0, 0.0]] * 2),
         ([(1, 9), leaf, leaf], [[0.0, 0.0]] * 2),
-        ([(0, 0), leaf, leaf], [[0.0, 0.0]] * 2),
     ):
         with pytest.raises(Fails):
             bound(tree, multipliers)
 
 
 def tree_of_phases(tree: list[tuple[int, int]], multipliers: list[list[float]]) -> Record:
-    """z <= 0 of unit 0 of node 2, from one part at a time."""
+    """z <= 0 of unit 0 of node 2, in each leaf."""
     table = np.array([[node, unit] for node, unit in tree])
-    leaves = len(multipliers)
+    leaves, count = np.flatnonzero(table[:, 0] < 0), len(multipliers)
     arrays = {
-        "units": np.array([0]), "above": np.array([1]),
         "node": table[:, 0], "unit": table[:, 1], "cut": np.zeros(len(tree)),
-        "multipliers1": np.array(multipliers).reshape(leaves, 2), "slopes1": np.zeros((leaves, 2)),
+        "deep": np.zeros(len(tree), int), "part": leaves, "of": np.full(len(leaves), 2),
+        "units": np.zeros(len(leaves), int), "above": np.ones(len(leaves)),
+        "multipliers1": np.array(multipliers).reshape(count, 2), "slopes1": np.zeros((count, 2)),
     }  # fmt: skip
-    return Record("tree", {"inner": 0, "node": 2}, arrays)
+    return Record("tree", {"node": 2, "hints": len(leaves)}, arrays)
 
 
 def one_by_one(record: Record) -> list[Record]:
     """The same tree with a record for each part."""
-    names = ("node", "unit", "cut")
-    rows = len(record.arrays["node"])
-    if not rows:
+    records, arrays = [], record.arrays
+    if not len(arrays["node"]):
         return [record]
-    records, leaf = [], 0
-    for i in range(rows):
-        arrays = {name: record.arrays[name][i : i + 1] for name in names}
-        for name in ("slopes1", "multipliers1"):
-            if name in record.arrays and arrays["node"][0] < 0:
-                arrays[name] = record.arrays[name][leaf : leaf + 1]
-        leaf += int(arrays["node"][0] < 0)
-        if i == 0:
-            arrays |= {name: record.arrays[name] for name in ("units", "above")}
-        records.append(Record("tree", {} if i else record.values, arrays))
+    for i in range(len(arrays["node"])):
+        rows = arrays["part"] == i
+        names = [name for name in arrays if name in ("node", "unit", "cut", "deep")]
+        mine = {name: arrays[name][i : i + 1] for name in names}
+        for name in arrays.keys() - names:
+            length = min(len(rows), len(arrays[name]))
+            mine[name] = arrays[name][:length][rows[:length]]
+        mine["part"] = np.zeros(rows.sum(), int)
+        values = {"hints": int(rows[: record.values["hints"]].sum())}
+        records.append(Record("tree", values if i else {**record.values, **values}, mine))
     return records
 
 
 def tree_of_boxes(axis: list[int], cut: list[float]) -> Record:
+    count = len(axis)
     arrays = {
-        "units": np.zeros(1, int), "above": np.ones(1, int),
         "node": np.where(np.array(axis) < 0, -1, 0), "unit": np.maximum(np.array(axis, int), 0),
-        "cut": np.array(cut),
+        "cut": np.array(cut), "deep": np.full(count, 2), "part": np.arange(count),
+        "of": np.full(count, 2), "units": np.zeros(count, int), "above": np.ones(count),
     }  # fmt: skip
-    return Record("tree", {"inner": 1, "node": 2}, arrays)
+    return Record("tree", {"node": 4, "hints": 0}, arrays)
 
 
 def test_boxes_must_cover_the_domain() -> None:

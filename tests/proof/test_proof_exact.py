@@ -3,7 +3,7 @@ true."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 
@@ -23,7 +23,8 @@ from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.proof.bounding import Arithmetic
 from leo_cli.proof.checker import Checker, Fails, Record
 from leo_cli.proof.graph import Net
-from leo_cli.proof.verdicts import box_of_domain
+from leo_cli.proof.translate import box_of_domain
+from leo_cli.proof.trees import Rows, tree_record
 
 
 def single_source(network: Network) -> bool:
@@ -39,97 +40,64 @@ def hidden(net: Net, end: int) -> list[tuple[int, int]]:
 
 
 def numbers(
-    net: Net, k: int, name: str, rows: int, draw: Callable[[tuple[int, int]], Floats]
+    net: Net, k: int, name: str, draw: Callable[[int], Floats], rng: np.random.Generator
 ) -> dict[str, Floats]:
     """Numbers for most nodes with a ReLU before node k."""
     widths = {s: len(net.nodes[s].bias) for s in range(1, k) if net.nodes[s].relu}
-    return {f"{name}{s}": draw((rows, width)) for s, width in widths.items() if (s + rows) % 4}
+    return {f"{name}{s}": draw(width) for s, width in widths.items() if rng.random() < 0.75}
 
 
-def slope_record(net: Net, k: int, rng: np.random.Generator) -> Record:
-    """Random slopes for both questions of all units of a node: trees of one leaf."""
-    units = np.repeat(np.arange(len(net.nodes[k].bias)), 2)
-    few = np.array([0, 1, 64, 200, 255], np.uint8)
-    arrays = {
-        "units": units.astype(np.int32),
-        "above": np.arange(len(units)) % 2,
-        "node": np.full(len(units), -1),
-        "unit": np.zeros(len(units), int),
-        "cut": np.zeros(len(units)),
-        **numbers(net, k, "slopes", len(units), lambda shape: rng.choice(few, size=shape)),
-    }
-    return Record("tree", {"inner": 0, "node": k}, arrays)
-
-
-def random_tree(
-    cuts: Callable[[], tuple[int, int, float]], rng: np.random.Generator, count: int = 1
-) -> list[list[tuple[int, int, float]]]:
-    """Trees of parts, in the batches in which a checker takes them."""
-    batches, depths = [], [0] * count
-    while depths:
-        count = 1 + int(rng.integers(len(depths)))
-        taken = [depths.pop() for _ in range(count)]
-        batch = []
-        for depth in taken:
-            row = cuts() if depth < 3 and rng.random() < 0.7 else (-1, 0, 0.0)
-            batch.append(row)
-            depths += [depth + 1] * 2 * (row[0] >= 0)
-        batches.append(batch)
-    return batches
-
-
-def tree_records(
-    head: dict[str, Floats],
-    values: dict[str, int],
-    batches: list[list[tuple[int, int, float]]],
-    hints: Callable[[int], dict[str, Floats]],
-) -> list[Record]:
-    records = []
-    for batch in batches:
-        table = np.array(batch, np.float64)
-        leaves = int((table[:, 0] < 0).sum())
-        arrays = {
-            "node": table[:, 0].astype(int), "unit": table[:, 1].astype(int), "cut": table[:, 2],
-            **(hints(leaves) if leaves else {}), **({} if records else head),
-        }  # fmt: skip
-        records.append(Record("tree", {} if records else values, arrays))
-    return records
-
-
-def phase_records(net: Net, k: int, rng: np.random.Generator) -> list[Record]:
-    """A random tree over phases, for some questions, with random slopes and multipliers."""
-    choices, width = hidden(net, k), len(net.nodes[k].bias)
-    count = 1 + int(rng.integers(min(3, width)))
-    head = {"units": rng.permutation(width)[:count], "above": rng.integers(0, 2, count)}
-
-    def cut() -> tuple[int, int, float]:
+def random_cut(checker: Checker, k: int, rng: np.random.Generator) -> tuple[int, int, float]:
+    """A cut along an input, anywhere, or by a phase before node k."""
+    box, choices = checker.box, hidden(checker.old, k)
+    if choices and rng.random() < 0.5:
         return (*choices[int(rng.integers(len(choices)))], 0.0)
+    i = int(rng.integers(len(box.lower)))
+    low, high = box.lower[i], box.upper[i]
+    return (0, i, float(low + rng.uniform(-0.2, 1.2) * (high - low)))
 
-    def hints(leaves: int) -> dict[str, Floats]:
-        few = [0.0, 0.1, 1.0, 5.0]
-        return {
-            **numbers(net, k, "slopes", leaves, rng.random),
-            **numbers(net, k, "multipliers", leaves, lambda shape: rng.choice(few, size=shape)),
+
+def random_tree(checker: Checker, k: int, rng: np.random.Generator) -> Iterator[Record]:
+    """A random tree of parts for bounds up to node k, with random slopes and multipliers, in the
+    batches in which a checker takes its parts."""
+    net, depths, first = checker.old, [0], True
+    end = min(k + 1, checker.end)
+    while depths:
+        taken = [depths.pop() for _ in range(1 + int(rng.integers(len(depths))))]
+        cuts = []
+        for depth in taken:
+            leaf = depth == 3 or rng.random() < 0.3
+            cuts.append((-1, 0, 0.0) if leaf else random_cut(checker, k, rng))
+            depths += [depth + 1] * 2 * (not leaf)
+        count = int(rng.integers(8))
+        node = rng.integers(1, end, count)
+        rows = Rows(
+            part=rng.integers(0, len(cuts), count),
+            node=node,
+            unit=rng.integers(0, checker.widths[node]),
+            above=rng.integers(0, 2, count),
+        )
+        hints = int(rng.integers(count + 1))
+
+        def slopes(width: int, hints: int = hints) -> Floats:
+            few = np.array([0, 1, 64, 200, 255], np.uint8)
+            return (
+                rng.choice(few, (hints, width))
+                if rng.random() < 0.5
+                else rng.random((hints, width))
+            )
+
+        def multipliers(width: int, hints: int = hints) -> Floats:
+            return rng.choice([0.0, 0.1, 1.0, 5.0], (hints, width))
+
+        given = {
+            **numbers(net, end, "slopes", slopes, rng),
+            **numbers(net, end, "multipliers", multipliers, rng),
         }
-
-    batches = random_tree(cut, rng, count) if choices else [[(-1, 0, 0.0)] * count]
-    return tree_records(head, {"inner": 0, "node": k}, batches, hints)
-
-
-def box_records(checker: Checker, rng: np.random.Generator) -> list[Record]:
-    """A random tree of boxes, cut anywhere."""
-    box = checker.box
-    final = int(rng.integers(1, len(checker.old.nodes)))
-    count = len(checker.old.nodes[final].bias)
-    head = {"units": rng.integers(0, count, 2), "above": rng.integers(0, 2, 2)}
-
-    def cut() -> tuple[int, int, float]:
-        i = int(rng.integers(len(box.lower)))
-        low, high = box.lower[i], box.upper[i]
-        return (0, i, float(low + rng.uniform(-0.2, 1.2) * (high - low)))
-
-    values = {"inner": 1, "node": final}
-    return tree_records(head, values, random_tree(cut, rng), lambda leaves: {})
+        deep = rng.integers(0, end + 1, len(cuts)) * (rng.random() < 0.5)
+        record = tree_record(cuts, rows, given, deep, k if first else None)
+        yield replace(record, values={**record.values, "hints": hints})
+        first = False
 
 
 @pytest.mark.parametrize("arithmetic", [Arithmetic(), Arithmetic(exact=True)])
@@ -146,13 +114,10 @@ def test_bounds_of_random_records_contain_the_exact_ranges(
     relus = [k for k, node in enumerate(checker.old.nodes) if node.relu]
     assume(relus)
     try:
-        if rng.random() < 0.5:
-            for record in box_records(checker, rng):
-                checker.apply(record)
-        for k in relus:
-            checker.apply(slope_record(checker.old, k, rng))
-            for record in phase_records(checker.old, k, rng):
-                checker.apply(record)
+        for k in ([checker.end] if rng.random() < 0.5 else []) + relus:
+            for _ in range(2):
+                for record in random_tree(checker, k, rng):
+                    checker.apply(record)
         with np.errstate(all="ignore"):
             checker.advance(len(checker.nodes))
     except (Fails, OverflowError, ValueError) as failure:

@@ -12,7 +12,7 @@ from proof.mutants import MUTATIONS, accepted, mutants
 from proof.proof_cases import Case
 from proof.truth import small_cases, untruth
 
-from leo_cli.proof.verdicts import box_of_domain
+from leo_cli.proof.translate import box_of_domain
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def test_the_cases_hold_records_of_all_kinds(cases: list[Case]) -> None:
     kinds = Counter(record.kind for case in cases for record in case.records)
     assert set(kinds) == {"begin", "tree", "verdicts", "match", "outputs", "end"}
     trees = [record for case in cases for record in case.records if record.kind == "tree"]
-    assert {bool(r.values["inner"]) for r in trees if "inner" in r.values} == {False, True}
-    assert any(not r.values for r in trees)  # a tree that is more than one record
+    assert {bool(r.arrays["deep"].any()) for r in trees} == {False, True}
+    assert any("node" not in r.values for r in trees)  # a tree that is more than one record
     names = {name.rstrip("0123456789") for r in trees for name in r.arrays}
     assert {"slopes", "multipliers"} <= names
     matches = [record for case in cases for record in case.records if record.kind == "match"]

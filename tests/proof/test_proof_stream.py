@@ -16,6 +16,7 @@ from leo_cli.proof.bounding import Arithmetic
 from leo_cli.proof.checker import Checker, Record, read_records
 from leo_cli.proof.graph import read_net
 from leo_cli.proof.stream import Spool, write_records
+from leo_cli.proof.trees import Rows, tree_record
 
 # z = relu(x) - relu(x) - 0.01, and y: what is settled by cutting x at 0 only
 WEIGHTS = [
@@ -38,12 +39,9 @@ def tree(depth: int = DEPTH, parts: int = PARTS) -> Iterator[Record]:
         taken = [stack.pop() for _ in range(min(parts, len(stack)))]
         rows = [cut(d) if d < depth else (-1, 0, 0.0) for d in taken]
         stack += [d + 1 for d in taken if d < depth for _ in range(2)]
-        table = np.array(rows)
-        arrays = {"node": table[:, 0].astype(int), "unit": table[:, 1].astype(int)}
-        arrays |= {"cut": table[:, 2]}
-        if first:
-            arrays |= {"units": np.array([0]), "above": np.array([1])}
-        yield Record("tree", {"inner": 1, "node": 2} if first else {}, arrays)
+        count = np.arange(len(rows))
+        asked = Rows(count, np.full(len(rows), 2), 0 * count, 0 * count + 1)
+        yield tree_record(rows, asked, {}, np.full(len(rows), 2), 3 if first else None)
         first = False
 
 
