@@ -23,8 +23,9 @@ sys.path.insert(0, str(ROOT))
 
 from leo_cli.onnx_io import save  # noqa: E402
 from leo_cli.pipeline import CompressOptions, compress, load  # noqa: E402
-from leo_cli.proof.checker import Fails, check_records, read_records  # noqa: E402
+from leo_cli.proof.checker import Fails, check_records  # noqa: E402
 from leo_cli.proof.graph import read_net  # noqa: E402
+from leo_cli.proof.stream import read_records  # noqa: E402
 from leo_cli.proof.translate import box_of_domain  # noqa: E402
 from leo_cli.stability.budget import Budget  # noqa: E402
 from leo_cli.verify import VerifyOptions  # noqa: E402

@@ -6,16 +6,9 @@ line on the safe side:
     a h >= a alpha z       for a >= 0, any alpha in [0, 1] (1 where l >= 0, 0 where u <= 0)
     a h >= a (s z + t)     for a < 0, any s in [0, 1], t >= max(-s l, (1 - s) u) (relu is convex)
 What remains over the input has its minimum over the domain in closed form. A unit i may have a
-partner j: where |z_i - f z_j| <= e or |z_i + f z_j| <= e, f > 0, also | |z_i| - f |z_j| | <= e, and
-h_i = z_i / 2 + f (h_j - z_j / 2) up to e / 2, as h = (z + |z|) / 2; h_i = f h_j if z_i = f z_j.
-
-Errors in float64 (u = 2**-53; Higham, Accuracy and Stability, section 3.1): a sum or product of two
-numbers is off by at most u times the result. A product p W of width n is off by at most
-gamma_n |p||W|; what is lost of the form is at most gamma |p| m with m = sum |W| H + |b|, H >= |h|
-on all of the domain, and nothing where a row of p is a single 1 or -1. gamma() has a factor 2 in
-hand for the float sums of the error terms, and `strict` another: proofs are written with strict =
-4, so that another order of summation cannot turn them. tiny() is what underflow can lose. With
-`exact` all are 0: numbers are fractions, and only final bounds are rounded, outward.
+partner j, |z_i - f z_j| <= e or |z_i + f z_j| <= e with f > 0: then also | |z_i| - f |z_j| | <= e,
+and h_i is z_i / 2 + f (h_j - z_j / 2) up to e / 2, as h = (z + |z|) / 2. docs/what-is-proved.md
+explains each error term (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
 """
 
 from __future__ import annotations
@@ -38,8 +31,8 @@ _fraction = np.frompyfunc(Fraction, 1, 1)
 
 @dataclass(frozen=True)
 class Box:
-    """The domain: a box, features that are integers, and disjoint groups of features with the
-    values, (choices, features), that they can have together (one-hot ones, for example)."""
+    """The domain. groups: disjoint sets of features, with the values, (choices, features), that
+    they can have together (one-hot ones, for example)."""
 
     lower: Array
     upper: Array
@@ -70,9 +63,8 @@ class Arithmetic:
     def plus(self, a: Array, b: Array) -> tuple[Array, Array]:
         """a + b, and what rounding may lose of each sum."""
         total = a + b
-        if self.exact:
-            return total, np.zeros(total.shape)
-        return total, self.gamma(0) * np.abs(total) * ((a != 0) & (b != 0))
+        some = (a != 0) & (b != 0)
+        return total, 0.0 * some if self.exact else self.gamma(0) * np.abs(total) * some
 
     def down(self, values: Array, error: Array) -> Array:
         """Float64 numbers below values - error, the values where that is 0; -inf for NaN."""
@@ -111,9 +103,8 @@ class View:
 
     def range(self, key: int) -> tuple[Array, Array]:
         """Bounds of z or h, by a key of a form."""
-        low, high = self.lower[key // 2], self.upper[key // 2]
-        relu = key % 2 and self.nodes[key // 2].relu
-        return (np.fmax(low, 0.0), np.maximum(high, 0.0)) if relu else (low, high)
+        low, high, relu = self.lower[key // 2], self.upper[key // 2], self.nodes[key // 2].relu
+        return (np.fmax(low, 0.0), np.maximum(high, 0.0)) if key % 2 and relu else (low, high)
 
     def size(self, key: int) -> Array:
         """m of z, or H of h."""
@@ -215,8 +206,8 @@ class View:
         for key, a in form.items():
             low, high = box if box and key == 1 else self.range(key)
             for members, values in self.box.groups if key == 1 else ():
-                inside = (low[..., None, members] <= values) & (values <= high[..., None, members])
-                inside = inside.all(axis=-1)
+                least, most = low[..., None, members], high[..., None, members]
+                inside = ((least <= values) & (values <= most)).all(axis=-1)
                 inside = inside | ~inside.any(axis=-1, keepdims=True)  # a part without points
                 choices, part = math.number(values.T), a[:, members]
                 total = total + np.where(inside, part @ choices, np.inf).min(axis=1)

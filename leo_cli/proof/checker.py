@@ -1,22 +1,18 @@
 """Check a proof that one ONNX model equals another on a domain: `python -m leo_cli.proof.checker
-IN OUT PROOF --bounds B`.
+IN OUT PROOF --bounds B`. The checker evaluates, it never searches (docs/what-is-proved.md).
 
-The checker evaluates, it never searches (docs/what-is-proved.md, docs/proof-format.md). It bounds z
-of every unit of both models with lines of its own choice; where the proof gives trees of parts of
-the domain, in each part, with the slopes and multipliers given. An upper bound <= 0 makes a unit
-inactive (h = 0), a lower bound >= 0 active (h = z). A unit of OUT may be matched with one of IN:
-how far apart they are is a form, bounded like any other, and so are the outputs' differences.
+It bounds z of every unit of both models with lines of its own choice, or in parts of the domain,
+with slopes and multipliers, as the proof says. An upper bound <= 0 makes a unit inactive (h = 0), a
+lower bound >= 0 active (h = z). How far a unit of OUT is from one of IN is a form, bounded like any
+other, and so are the outputs' differences.
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +22,6 @@ from leo_cli.proof.graph import Array, Net, Unreadable
 VERSION = 3
 BLOCK = 512  # rows that a thread bounds together
 MALFORMED = (KeyError, IndexError, ValueError, TypeError, OverflowError)
-KINDS = ("tree", "verdicts", "match", "outputs", "end")
 Part = dict[int, tuple[Array, Array]]  # a part of the domain: bounds of x (0) and z that hold in it
 
 
@@ -63,32 +58,6 @@ class Record:
         return found
 
 
-def read_records(stream: BinaryIO) -> Iterator[Record]:
-    """The records of a proof file, "begin" first, each read when it is asked for. Raises
-    Unreadable."""
-    try:
-        with zipfile.ZipFile(stream) as file:
-            names = [name for name in file.namelist() if name != "begin"]
-            for name in ["begin", *names]:
-                with file.open(name) as part:
-                    head = json.loads(part.readline())
-                    arrays = {a: np.lib.format.read_array(part) for a in head.pop("arrays")}
-                yield Record(head.pop("kind"), head, arrays)
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError,
-            EOFError, MemoryError, OSError, NotImplementedError) as error:  # fmt: skip
-        raise Unreadable(f"no proof, or cut off: {error}") from None
-
-
-@dataclass
-class Tree:
-    """A tree of parts of the domain that is being read. node: what is bounded in parts, at most.
-    open: parts. hull: what holds in all leaves so far."""
-
-    node: int
-    open: list[Part]
-    hull: Part = field(default_factory=dict)
-
-
 class Checker:
     """Consumes records in order; `apply` raises Fails at the first claim that does not hold."""
 
@@ -105,18 +74,18 @@ class Checker:
         self.view = View(self.nodes, box, math, self.lower, self.upper)
         self.matched: dict[int, Array] = {}  # node -> units that are matched
         self.last = 1  # the open node: z of all before it is bounded
-        self.tree: Tree | None = None
-        self.deviation: Array | None = None
-        self.complete = False
+        self.open: list[Part] = []  # parts of the tree that is being read, the next one last
+        self.deviation: Array | None = None  # the last thing that is established
         self.counts = {"inactive": 0, "active": 0, "unstable": 0}
 
     def apply(self, record: Record) -> None:
         """Establish what a record claims."""
-        in_place = not self.complete and (self.tree is None or record.kind == "tree")
-        require(in_place and record.kind in KINDS, f'"{record.kind}" is known, and in its place')
+        name, done = f"record_{record.kind}", self.deviation is not None
+        in_place = hasattr(self, name) and not done and (not self.open or record.kind == "tree")
+        require(in_place, f'"{record.kind}" is known, and in its place')
         try:
             with np.errstate(all="ignore"):  # what overflows bounds nothing, see Arithmetic.down
-                getattr(self, f"record_{record.kind}")(record)
+                getattr(self, name)(record)
         except MALFORMED as error:
             raise Fails(f'record "{record.kind}" is malformed: {error}') from error
 
@@ -163,30 +132,31 @@ class Checker:
     def record_tree(self, record: Record) -> None:
         """The next open parts of a tree, the last one first: what is bounded in each, and whether
         it is a leaf, or cut in two. The first record tells up to which node, or `end` for all."""
-        if self.tree is None:
-            k = int(record.values["node"])
-            require(0 < k <= self.end, "a tree is for a node of IN")
-            self.advance(k)
-            self.tree = Tree(k, [{}])
-            if k < self.end:
-                self.tighten(k, *np.full((2, self.widths[k]), np.nan))
-        tree, node = self.tree, record.ints("node", self.end, -1)
-        require(0 < len(node) <= len(tree.open), "there are as many open parts")
-        parts = [tree.open.pop() for _ in node]
+        if not self.open:
+            self.upto, self.open = int(record.values["node"]), [{}]
+            require(0 < self.upto <= self.end, "a tree is for a node of IN")
+            self.advance(self.upto)
+            self.hull: Part = {}  # what holds in all leaves so far
+            if self.upto < self.end:
+                self.tighten(self.upto, *np.full((2, self.widths[self.upto]), np.nan))
+        node = record.ints("node", self.end, -1)
+        require(0 < len(node) <= len(self.open), "there are as many open parts")
+        parts, leaves = [self.open.pop() for _ in node], []
         self.bound(parts, record)
         unit, cut = record.arrays["unit"].tolist(), record.arrays["cut"].tolist()
         for part, k, j, x in zip(parts, node.tolist(), unit, cut, strict=True):
-            if k >= 0:
-                tree.open += self.halves(part, k, j, x)
-        leaves = [part for part, k in zip(parts, node.tolist(), strict=True) if k < 0]
-        for s in range(1, min(tree.node + 1, self.end)) if leaves else ():
+            if k < 0:
+                leaves.append(part)
+            else:
+                self.open += self.halves(part, k, j, x)
+        for s in range(1, min(self.upto + 1, self.end)) if leaves else ():
             low, high = self._ends(leaves, s)
-            least, most = tree.hull.get(s, (np.inf, -np.inf))
-            tree.hull[s] = np.minimum(least, low.min(axis=0)), np.maximum(most, high.max(axis=0))
-        if not tree.open:
-            for s, ends in tree.hull.items():
+            least, most = self.hull.get(s, (np.inf, -np.inf))
+            self.hull[s] = np.minimum(least, low.min(axis=0)), np.maximum(most, high.max(axis=0))
+        if not self.open:
+            for s, ends in self.hull.items():
                 self.tighten(s, *ends)
-            self.tree, self.last = None, self.last if tree.node < self.end else 1
+            self.last = self.last if self.upto < self.end else 1
 
     def halves(self, part: Part, k: int, j: int, x: float) -> list[Part]:
         """The parts of z >= 0 and z <= 0 of a unit (then x is 0), or of x_j from and up to x."""
@@ -196,10 +166,6 @@ class Checker:
         left = right = x
         if k == 0 and self.box.integer[j]:
             left, right = np.floor(x), np.floor(x) + 1.0
-        for members, values in self.box.groups if k == 0 else ():
-            for column in values.T[members == j]:
-                left = column[column <= x].max(initial=low[j])
-                right = column[column > x].min(initial=high[j])
         # a half without points is made a face of the part: to bound it is needless, but sound
         most, least = high.copy(), low.copy()
         most[j], least[j] = max(min(left, high[j]), low[j]), min(max(right, low[j]), high[j])
@@ -328,11 +294,6 @@ class Checker:
         low, high = self.bounds(form)
         return np.maximum(np.abs(low), np.abs(high))
 
-    def record_end(self, record: Record) -> None:
-        """Nothing follows, and the outputs were compared."""
-        require(self.deviation is not None, "the outputs are compared")
-        self.complete = True
-
 
 def contains(box: Box, points: Array) -> bool:
     """Whether all points, (m, inputs), are in a domain."""
@@ -379,7 +340,7 @@ def check_records(old: Net, new: Net, records: Iterator[Record], box: Box | None
     checker = Checker(old, new, known, Arithmetic(exact), jobs)
     for record in records:
         checker.apply(record)
-    require(checker.complete, "the proof has an end")
+    require(checker.deviation is not None, "the outputs are compared")
     return checker
 
 

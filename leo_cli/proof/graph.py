@@ -2,13 +2,9 @@
 
 Semantics: real arithmetic on the stored numbers. Node 0 is the input vector (all graph inputs,
 flattened, side by side); node k >= 1 is z = sum over sources s of W_s h_s + b, h = max(z, 0) if
-relu else z. The graph is read for one, two and three samples (or as many as its inputs have), and
-must be the same nodes each time. A tensor is followed as an array of ids, one for each element.
-Operators that only move values are run on these ids by onnx's own reference implementation; what
-comes out must be the same elements of each sample. Affine operators and ReLUs become nodes. All
-others are opaque: `skeleton` tells the inputs and, for every output, which operators lead from
-known tensors, the `cuts`, to it. Two files with equal skeletons compute the same outputs wherever
-their cuts have the same values.
+relu else z. Operators that only move values are run on the ids of units by onnx's own reference
+implementation. What is neither is opaque: `skeleton` tells which operators lead from known tensors,
+the `cuts`, to the outputs (docs/what-is-proved.md).
 """
 
 from __future__ import annotations
@@ -70,9 +66,11 @@ class Net:
 
 @dataclass(frozen=True)
 class Units:
-    """A tensor of units of nodes. ids: sample * SPAN + node * WIDE + unit."""
+    """A tensor of units. ids: node * WIDE + unit of each element of one sample, flat; those of the
+    next sample are larger by SPAN. shape: with all samples."""
 
     ids: Array
+    shape: tuple[int, ...]
 
 
 def read_net(source: Path | bytes, after: Net | None = None) -> Net:
@@ -84,33 +82,12 @@ def read_net(source: Path | bytes, after: Net | None = None) -> Net:
         if isinstance(source, Path):
             onnx.load_external_data_for_model(proto, str(source.parent))
         proto = onnx.inliner.inline_local_functions(proto) if proto.functions else proto
-        reader = _Reader(proto, after.nodes if after else [])
-        found = [reader.read(count) for count in _counts(proto.graph)]
-        cuts = found[0][1]
-        if any(list(map(bytes, other)) != list(map(bytes, cuts)) for _, other in found):
-            raise Unreadable("other units lead to its outputs for another number of samples")
-        number = reader.prune(cuts, len(after.nodes) if after else 1)
-        cuts = [np.stack([number[cut // WIDE], cut % WIDE], axis=1) for cut in cuts]
-        sha256 = hashlib.sha256(content).hexdigest()
-        return Net(reader.nodes, cuts, tuple(skeleton for skeleton, _ in found), sha256)
+        net = _Reader(proto, after.nodes if after else []).net()
+        return replace(net, sha256=hashlib.sha256(content).hexdigest())
     except Exception as error:  # whatever a malformed file does to the parser
         kind = "" if isinstance(error, Unreadable) else f"{type(error).__name__}: "
         name = source if isinstance(source, Path) else "model"
         raise Unreadable(f"{name}: {kind}{error}") from error
-
-
-def _counts(graph: onnx.GraphProto) -> list[int]:
-    """The numbers of samples for which a graph is read."""
-    weights, first = {t.name for t in graph.initializer}, set()
-    for spec in (s for s in graph.input if s.name not in weights):
-        shape = [d.dim_value for d in spec.type.tensor_type.shape.dim]
-        if not spec.type.tensor_type.HasField("shape") or min(shape[1:] or shape, default=1) <= 0:
-            raise Unreadable(f'input "{spec.name}": export the model with a fixed shape, of '
-                             "which at most the axis of samples is free")  # fmt: skip
-        first.add(shape[0] if len(shape) > 1 else -1)
-    if len(first) > 1 and 0 in first:
-        raise Unreadable("the axis of samples is free in some of its inputs only")
-    return [1, 2, 3] if first == {0} else [max(*first, 1)] if len(first) == 1 else [1]
 
 
 class _Reader:
@@ -120,50 +97,60 @@ class _Reader:
     def __init__(self, proto: onnx.ModelProto, known: list[Node]) -> None:
         self.graph, self.opsets = proto.graph, {o.domain: o.version for o in proto.opset_import}
         self.constants = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
-        self.nodes, self.places = list(known), {node.key: k for k, node in enumerate(known)}
+        self.inputs = [spec for spec in self.graph.input if spec.name not in self.constants]
+        self.nodes, self.kept = list(known), max(len(known), 1)
+        self.places = {node.key: k for k, node in enumerate(known)}
 
-    def read(self, count: int) -> tuple[tuple[Any, ...], list[Array]]:
-        """The skeleton for a number of samples, and the ids of each cut in the first sample."""
-        self.count = count
+    def net(self) -> Net:
+        """The graph as it is for one, two and three samples, or as many as it has, without nodes
+        that no cut depends on."""
+        kinds = [spec.type.tensor_type for spec in self.inputs]
+        shapes = [[d.dim_value for d in kind.shape.dim] for kind in kinds]
+        first = {shape[0] if len(shape) > 1 else -1 for shape in shapes}
+        free = first == {0}
+        if not all(kind.HasField("shape") and all(shape[free:])
+                   for kind, shape in zip(kinds, shapes, strict=True)):  # fmt: skip
+            names = ", ".join(f'"{spec.name}"' for spec in self.inputs)
+            raise Unreadable(f"inputs {names}: export the model with a fixed shape of each, of "
+                             "which at most the axis of samples is free")  # fmt: skip
+        counts = [1, 2, 3] if free else [max(1, *first) if len(first) == 1 else 1]
+        readings = [self._read(count) for count in counts]
+        cuts = readings[0][1]
+        if any([c.tolist() for c in other] != [c.tolist() for c in cuts] for _, other in readings):
+            raise Unreadable("other units lead to its outputs for another number of samples")
+        keep = np.arange(len(self.nodes)) < self.kept
+        keep[np.concatenate([np.zeros(1, int), *cuts]) // WIDE] = True
+        for k in reversed(range(len(self.nodes))):
+            keep[list(self.nodes[k].terms)] |= keep[k]
+        number = np.cumsum(keep) - 1
+        nodes = [replace(node, terms={int(number[s]): w for s, w in node.terms.items()})
+                 for k, node in enumerate(self.nodes) if keep[k] and k >= self.kept]  # fmt: skip
+        places = [np.stack([number[cut // WIDE], cut % WIDE], axis=1) for cut in cuts]
+        skeleton = tuple(skeleton for skeleton, _ in readings)
+        return Net(self.nodes[: self.kept] + nodes, places, skeleton)
+
+    def _read(self, count: int) -> tuple[tuple[Any, ...], list[Array]]:
+        """The skeleton for a number of samples, and the ids of each cut."""
+        self.count, self.cuts, start = count, list[Array](), 0
         self.values: dict[str, Any] = {**self.constants, "": None}
         self.keys: dict[str, tuple[Any, ...]] = {"": ()}
-        self.cuts: list[Array] = []
-        inputs, waiting = self._inputs(), list(self.graph.node)
+        skeleton: tuple[Any, ...] = ()
+        for spec in self.inputs:
+            kind = spec.type.tensor_type
+            shape = tuple(d.dim_value or count for d in kind.shape.dim)
+            size = int(np.prod(shape)) // count
+            self.values[spec.name] = Units(np.arange(start, start + size), shape)
+            start, skeleton = start + size, (*skeleton, spec.name, kind.elem_type, shape)
+        if self._append(Node("input", {}, np.zeros(start), False)):
+            raise Unreadable("its inputs have another size than the other model's")
+        waiting = list(self.graph.node)
         while waiting:
             ready = [node for node in waiting if all(i in self.values for i in node.input)]
             if not ready:
                 raise Unreadable(f'"{waiting[0].name}" reads a tensor that nothing computes')
             waiting.remove(ready[0])
             self._operator(ready[0])
-        return (inputs, *((o.name, self._key(o.name)) for o in self.graph.output)), self.cuts
-
-    def prune(self, cuts: list[Array], kept: int) -> Array:
-        """Leave out new nodes that no cut depends on; the new number of each node."""
-        keep = np.arange(len(self.nodes)) < kept
-        for cut in cuts:
-            keep[cut // WIDE] = True
-        for k in reversed(range(len(self.nodes))):
-            keep[list(self.nodes[k].terms)] |= keep[k]
-        number = np.cumsum(keep) - 1
-        self.nodes[kept:] = [
-            replace(node, terms={int(number[s]): w for s, w in node.terms.items()})
-            for node, stays in zip(self.nodes[kept:], keep[kept:], strict=True) if stays
-        ]  # fmt: skip
-        return number
-
-    def _inputs(self) -> tuple[Any, ...]:
-        found, start = [], 0
-        for spec in (s for s in self.graph.input if s.name not in self.values):
-            kind = spec.type.tensor_type
-            shape = tuple(d.dim_value for d in kind.shape.dim)
-            found.append((spec.name, kind.elem_type, shape))
-            full = (self.count, *shape[1:]) if len(shape) > 1 and not shape[0] else shape
-            size = int(np.prod(full)) // self.count
-            self.values[spec.name] = self._units(np.arange(start, start + size), full)
-            start += size
-        if self._append(Node("input", {}, np.zeros(start), False)):
-            raise Unreadable("its inputs have another size than the other model's")
-        return tuple(found)
+        return (skeleton, *((o.name, self._key(o.name)) for o in self.graph.output)), self.cuts
 
     def _append(self, node: Node) -> int:
         """The number of a node, which is new unless there is one that is the same."""
@@ -175,9 +162,8 @@ class _Reader:
         self.nodes += [node] if k == len(self.nodes) else []
         return k
 
-    def _units(self, first: Array, shape: tuple[int, ...]) -> Units:
-        """A tensor, from the ids of its first sample."""
-        return Units((first + SPAN * np.arange(self.count)[:, None]).reshape(shape))
+    def _made(self, node: Node, shape: tuple[int, ...]) -> Units:
+        return Units(self._append(node) * WIDE + np.arange(len(node.bias)), shape)
 
     def _first(self, values: Array, span: int = 0) -> Array | None:
         """What a tensor has for the first sample, flat; None if for others it is something else."""
@@ -192,8 +178,8 @@ class _Reader:
         if tensor not in self.keys:
             value = self.values[tensor]
             if isinstance(value, Units):
-                self.cuts.append(value.ids.reshape(self.count, -1)[0])
-                whole = repr((len(self.cuts), value.ids.shape))
+                self.cuts.append(value.ids)
+                whole = repr((len(self.cuts), value.shape))
             elif isinstance(value, tuple):
                 whole = repr((value[0], *map(self._key, value[1])))
             else:
@@ -227,7 +213,8 @@ class _Reader:
         random = kind == "Dropout" and any(np.any(value) for value in values[2:])
         if unknown or random or (moved and (kind not in MOVES or not all(units[:data]))):
             return None
-        given = [v.ids if isinstance(v, Units) else v for v in values]
+        spans = SPAN * np.arange(self.count)[:, None]
+        given = [(v.ids + spans).reshape(v.shape) if isinstance(v, Units) else v for v in values]
         ends: Any = [[helper.make_empty_tensor_value_info(n) for n in dict.fromkeys(names) if n]
                 for names in (node.input, node.output)]  # fmt: skip
         graph, feeds = helper.make_graph([node], "", *ends), zip(node.input, given, strict=True)
@@ -236,17 +223,13 @@ class _Reader:
             found = np.asarray(evaluator.run(None, {name: v for name, v in feeds if name})[0])
         except (ValueError, IndexError, TypeError, RuntimeError):
             return None
-        if moved:
-            return Units(found) if self._first(found, SPAN) is not None else None
-        if kind != "Expand" or found.dtype.kind != "f":
+        if not moved and (kind != "Expand" or found.dtype.kind != "f"):
             return found
+        row = self._first(found, moved * SPAN)
+        if moved or row is None:
+            return None if row is None else Units(row, found.shape)
         # a row of constants, repeated for each sample
-        row = self._first(found)
-        made = None if row is None else Node(node.output[0], {}, row.astype(np.float64), False)
-        return None if made is None else self._made(made, found.shape)
-
-    def _made(self, node: Node, shape: tuple[int, ...]) -> Units:
-        return self._units(self._append(node) * WIDE + np.arange(len(node.bias)), shape)
+        return self._made(Node(node.output[0], {}, row.astype(np.float64), False), found.shape)
 
     def _affine(self, kind: str, name: str, attributes: dict[str, Any], values: list[Any]) -> Any:
         """The first output of an affine operator or a ReLU; None for others."""
@@ -266,11 +249,10 @@ class _Reader:
                 return self._each(name, x, relu=True) if free and not np.any(ends[0]) else None
             case "Cast" if attributes["to"] in FLOATS:
                 return x
-            case "Add" | "Sub" if isinstance(y, Units) and x.ids.shape == y.ids.shape:
-                both = np.concatenate([v.ids.reshape(self.count, -1)[0] for v in (x, y)])
-                eye = np.eye(len(both) // 2)
+            case "Add" | "Sub" if isinstance(y, Units) and x.shape == y.shape:
+                eye = np.eye(x.ids.size)
                 matrix = np.hstack([eye, eye if kind == "Add" else -eye])
-                return self._product(name, both, matrix, x.ids.shape)
+                return self._product(name, np.concatenate([x.ids, y.ids]), matrix, x.shape)
             case "Add" | "Sub" if isinstance(y, np.ndarray):
                 minus = kind == "Sub"
                 factor = np.array(-1.0) if minus and x is b else None
@@ -282,9 +264,9 @@ class _Reader:
                 exact = np.all(np.abs(np.frexp(y)[0]) == 0.5)  # powers of two
                 return self._each(name, x, factor=1.0 / y, given=b"" if exact else y.tobytes())
             case "MatMul" if x is a and isinstance(b, np.ndarray) and b.ndim == 2:
-                if x.ids.shape[-1] == len(b) == x.ids.size // self.count:
-                    shape, first = (*x.ids.shape[:-1], b.shape[1]), x.ids.reshape(self.count, -1)[0]
-                    return self._product(name, first, b.T.astype(np.float64), shape)
+                if x.shape[-1] == x.ids.size == len(b):
+                    shape = (*x.shape[:-1], b.shape[1])
+                    return self._product(name, x.ids, b.T.astype(np.float64), shape)
             case "Gemm" | "com.microsoft:FusedGemm" if x is a and isinstance(b, np.ndarray):
                 alpha, beta, relu = get("alpha", 1.0), get("beta", 1.0), kind != "Gemm"
                 plain = alpha == beta == 1.0 or b.dtype != np.float64  # else products are rounded
@@ -296,7 +278,7 @@ class _Reader:
             case "BatchNormalization" if all(isinstance(v, np.ndarray) for v in values[1:]):
                 scale, shift, mean, variance = (v.astype(np.float64) for v in values[1:])
                 epsilon = get("epsilon", float(np.float32(1e-5)))
-                if get("training_mode", 0) or x.ids.ndim != 2 or np.any(variance + epsilon <= 0):
+                if get("training_mode", 0) or len(x.shape) != 2 or np.any(variance + epsilon <= 0):
                     return None
                 given = np.concatenate([scale, variance, [epsilon]]).tobytes()
                 scale = scale / np.sqrt(variance + epsilon)
@@ -310,9 +292,7 @@ class _Reader:
     def _product(self, name: str, ids: Array, matrix: Array, shape: Any, given: bytes = b"") -> Any:
         """A node of matrix (rows, elements) times the elements of a tensor."""
         if np.count_nonzero(matrix, axis=1).max(initial=0) > 1 and len(np.unique(ids)) < ids.size:
-            # sums would be rounded
-            copied = self._product(name, ids, np.eye(ids.size), (self.count, ids.size))
-            ids = copied.ids[0]
+            ids = self._product(name, ids, np.eye(ids.size), shape).ids  # or sums would be rounded
         (sources, units), terms = np.divmod(ids, WIDE), {}
         for s in np.unique(sources).tolist():
             terms[s] = np.zeros((len(matrix), len(self.nodes[s].bias)))
@@ -324,23 +304,20 @@ class _Reader:
               given: bytes = b"") -> Any:  # fmt: skip
         """A node of factor * element + bias for each element of a tensor, in place of the last one
         where it only adds to that; None where a constant differs between samples, or is none."""
-        if x is None:
+        parts = np.ones(()) if factor is None else factor, np.zeros(()) if bias is None else bias
+        if x is None or not all(isinstance(part, np.ndarray) for part in parts):
             return None
-        shape, first = x.ids.shape, x.ids.reshape(self.count, -1)[0]
-        constants: list[Any] = []
-        one, zero = np.ones(()), np.zeros(())
-        for part in (one if factor is None else factor, zero if bias is None else bias):
-            if not isinstance(part, np.ndarray) or np.broadcast_shapes(part.shape, shape) != shape:
-                return None
-            constants.append(self._first(np.broadcast_to(part.astype(np.float64), shape)))
-            if constants[-1] is None:
-                return None
-        k = int(first.max(initial=0)) // WIDE
+        if any(np.broadcast_shapes(part.shape, x.shape) != x.shape for part in parts):
+            return None
+        full = [self._first(np.broadcast_to(part.astype(float), x.shape)) for part in parts]
+        if full[0] is None or full[1] is None:
+            return None
+        k = int(x.ids.max(initial=0)) // WIDE
         node, whole = self.nodes[k], k * WIDE + np.arange(len(self.nodes[k].bias))
-        same = factor is None and k and not node.relu and np.array_equal(first, whole)
-        if not same or (constants[1].any() and node.bias.any()):  # or else a sum would be rounded
-            if first.size > LARGEST:
-                raise Unreadable(f'"{name}" copies {first.size} units')
-            made = self._product(name, first, np.diag(constants[0]), shape, given)
-            node = self.nodes[int(made.ids.max(initial=0)) % SPAN // WIDE]
-        return self._made(replace(node, name=name, bias=node.bias + constants[1], relu=relu), shape)
+        same = factor is None and k and not node.relu and np.array_equal(x.ids, whole)
+        if not same or (full[1].any() and node.bias.any()):  # or else a sum would be rounded
+            if x.ids.size > LARGEST:
+                raise Unreadable(f'"{name}" copies {x.ids.size} units')
+            made = self._product(name, x.ids, np.diag(full[0]), x.shape, given)
+            node = self.nodes[int(made.ids.max(initial=0)) // WIDE]
+        return self._made(replace(node, name=name, bias=node.bias + full[1], relu=relu), x.shape)

@@ -14,8 +14,9 @@ from leo_cli.domain import read_domain
 from leo_cli.errors import LeoError
 from leo_cli.onnx_io import read_model
 from leo_cli.proof.bounding import Box
-from leo_cli.proof.checker import Checker, Fails, check_records, read_records
+from leo_cli.proof.checker import Checker, Fails, check_records
 from leo_cli.proof.graph import Unreadable, read_net
+from leo_cli.proof.stream import read_records
 from leo_cli.proof.translate import box_of_domain
 
 

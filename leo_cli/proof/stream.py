@@ -1,4 +1,4 @@
-"""Write the records of a proof: a ZIP file with a member for each (docs/proof-format.md).
+"""Write and read the records of a proof: a ZIP file with a member for each (docs/proof-format.md).
 
 Records go to a temporary file as they are made, so that a proof may be larger than memory: what is
 held of each is its entry in the file's directory.
@@ -11,12 +11,14 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
 
 from leo_cli.proof.checker import Record
+from leo_cli.proof.graph import Unreadable
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same proof is the same file
 
@@ -62,6 +64,22 @@ def write_records(
         for number, record in enumerate(rest, spool.count if spool else 0):
             _put(file, f"{number:06d}", record)
         _put(file, "begin", begin)
+
+
+def read_records(stream: BinaryIO) -> Iterator[Record]:
+    """The records of a proof file, "begin" first, each read when it is asked for. Raises
+    Unreadable."""
+    try:
+        with zipfile.ZipFile(stream) as file:
+            names = [name for name in file.namelist() if name != "begin"]
+            for name in ["begin", *names]:
+                with file.open(name) as part:
+                    head = json.loads(part.readline())
+                    arrays = {a: np.lib.format.read_array(part) for a in head.pop("arrays")}
+                yield Record(head.pop("kind"), head, arrays)
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError,
+            EOFError, MemoryError, OSError, NotImplementedError) as error:  # fmt: skip
+        raise Unreadable(f"no proof, or cut off: {error}") from None
 
 
 def _put(file: zipfile.ZipFile, name: str, record: Record) -> None:

@@ -178,7 +178,7 @@ class _Prover:
         except Fails:
             self.answered = np.zeros(len(asked), dtype=bool)
         if not self.answered.all():
-            self.checker.tree = None
+            self.checker.open = []
             self.checker.lower[node], self.checker.upper[node] = known
             return False
         for record in records:

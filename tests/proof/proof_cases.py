@@ -17,9 +17,9 @@ from leo_cli.network import Network
 from leo_cli.onnx_io import Model, read_model
 from leo_cli.problem import Problem
 from leo_cli.proof.bounding import Box
-from leo_cli.proof.checker import Checker, Record, check_records, read_records
+from leo_cli.proof.checker import Checker, Record, check_records
 from leo_cli.proof.graph import Net, Node, read_net
-from leo_cli.proof.stream import write_records
+from leo_cli.proof.stream import read_records, write_records
 from leo_cli.rewrite import RewriteOptions
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.ladder import ClassifyOptions, classify

@@ -62,5 +62,5 @@ def test_what_is_proved_of_hostile_networks_is_true(kind, dtype: str) -> None:
         claims = claims_of(case.records)
         claimed += len(claims.inactive) + len(claims.active)
         for exact in (False, True):
-            assert case.check(exact=exact).complete
+            assert case.check(exact=exact).deviation is not None
     assert claimed  # there is something to prove among them

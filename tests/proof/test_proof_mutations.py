@@ -22,7 +22,7 @@ def cases() -> list[Case]:
 
 def test_the_cases_hold_records_of_all_kinds(cases: list[Case]) -> None:
     kinds = Counter(record.kind for case in cases for record in case.records)
-    assert set(kinds) == {"begin", "tree", "verdicts", "match", "outputs", "end"}
+    assert set(kinds) == {"begin", "tree", "verdicts", "match", "outputs"}
     trees = [record for case in cases for record in case.records if record.kind == "tree"]
     assert {bool(r.arrays["deep"].any()) for r in trees} == {False, True}
     assert any("node" not in r.values for r in trees)  # a tree that is more than one record
