@@ -168,7 +168,8 @@ class BoxRecords:
 
     def _slopes(self, parts: list[Part], rows: Rows) -> dict[str, Array]:
         """Slopes that bound rows better, with the bounds that hold in the parts."""
-        widths = {k: int(self.checker.widths[k]) for k in self.layer_of}
+        last = int(rows.node.max(initial=0))
+        widths = {k: int(self.checker.widths[k]) for k in self.layer_of if k < last}
         found = {f"slopes{k}": np.zeros((len(rows), w), np.uint8) for k, w in widths.items()}
         for k in np.unique(rows.node).tolist():
             at = np.flatnonzero(rows.node == k)

@@ -57,6 +57,11 @@ class Record:
         require(good, f'{self.kind}: "{name}" has numbers in its range')
         return found
 
+    def tables(self, name: str, rows: int, widths: Array, most: float = np.inf) -> dict[int, Array]:
+        """node -> (rows, width) numbers in [0, most], of the nodes that have some."""
+        some = ((k, width) for k, width in enumerate(widths) if f"{name}{k}" in self.arrays)
+        return {k: self.floats(f"{name}{k}", (rows, width), most) for k, width in some}
+
 
 class Checker:
     """Consumes records in order; `apply` raises Fails at the first claim that does not hold."""
@@ -185,6 +190,8 @@ class Checker:
         unit, above = record.ints("units", self.widths[of]), record.arrays["above"] != 0
         require(len(deep) == len(parts) and row.shape == of.shape == above.shape, "rows are whole")
         hints, lines = int(record.values["hints"]), dict[int, Lines]()
+        slopes = record.tables("slopes", hints, self.widths[: self.end], 1.0)
+        multipliers = record.tables("multipliers", hints, self.widths[: self.end])
         ends = {0: self._ends(parts, 0)}
         for k in range(1, max(deep.max(), of.max(initial=0) + 1)):
             low, high = ends[k] = self._ends(parts, k)
@@ -197,14 +204,12 @@ class Checker:
             some = own[own < hints]
             to = slice(first, first + len(some))
             for s, (alpha, slope, lift) in mine.items() if len(some) else ():
-                if f"slopes{s}" in record.arrays:
-                    given = record.floats(f"slopes{s}", (hints, self.widths[s]), 1.0)[some]
-                    alpha[to] = np.where(lift[to] == 0, slope[to], given)
-                if f"multipliers{s}" in record.arrays:
-                    given = record.floats(f"multipliers{s}", (hints, self.widths[s]))[some]
+                if s in slopes:
+                    alpha[to] = np.where(lift[to] == 0, slope[to], slopes[s][some])
+                if s in multipliers:
                     phase = (ends[s][1] <= 0) - 1.0 * (ends[s][0] >= 0)
                     form[2 * s] = self.math.number(np.zeros(alpha.shape))
-                    form[2 * s][to] = self.math.number(given * phase[p[to]])
+                    form[2 * s][to] = self.math.number(multipliers[s][some] * phase[p[to]])
             if len(p):
                 found = self.least(form, mine, (ends[0][0][p], ends[0][1][p]))
                 np.maximum.at(low, (p[up], at[up]), found[up])
