@@ -137,7 +137,7 @@ class _Table:
             self._entry("no proof", f"{claim}: {_units(count)}, kept", "warn")
         trusted = sum(unit.trusted for unit in units)
         if trusted:
-            self._entry("no proof", f"{_units(trusted)} rest on the solver's word alone", "warn")
+            self._entry("no proof", f"{_units(trusted)} rest on the solver's word", "warn")
 
     def _sizes(self, report: Report) -> None:
         before, after = report.before, report.after

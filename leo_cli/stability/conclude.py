@@ -53,7 +53,7 @@ def _verdict(knowledge: Knowledge, k: int, j: int, seconds: float) -> Verdict:
         upper,
         (negative, positive),
         claim=claims[0] if claims and state is State.UNDECIDED else "",
-        trusted=key in knowledge.trusted,
+        trusted=key in knowledge.trusted or key in knowledge.resting,
         seconds=seconds,
         evidence=knowledge.evidence.get(key) if key else None,
     )

@@ -99,8 +99,9 @@ class Knowledge:
     unknown). negative, positive: for each layer, (width,) row of `witnesses` with z < 0, z > 0 (-1:
     none). evidence: of the best bound, by (layer, unit, above). settled_by: by the same key, the
     decider whose bound it was; seen_by: the decider whose witness showed z > 0 (above) or z < 0.
-    trusted: keys of claims that the user chose to take for bounds; refuted: of claims that were
-    found wrong, never to be trusted again.
+    trusted: keys of claims that the user chose to take for bounds; resting: of bounds of later
+    layers, found with these, so that they may rest on them; refuted: of claims that were found
+    wrong, never to be trusted again.
     """
 
     network: Network
@@ -115,6 +116,7 @@ class Knowledge:
     seen_by: Mapping[Key, str] = field(default_factory=dict)
     claims: Mapping[Key, Claim] = field(default_factory=dict)
     trusted: frozenset[Key] = frozenset()
+    resting: frozenset[Key] = frozenset()
     refuted: frozenset[Key] = frozenset()
 
     @staticmethod
@@ -149,6 +151,7 @@ class Knowledge:
         lower = [bound.copy() for bound in self.lower]
         upper = [bound.copy() for bound in self.upper]
         evidence, settled = dict(self.evidence), dict(self.settled_by)
+        resting, first = set(self.resting), min((key[0] for key in self.trusted), default=np.inf)
         for bound in findings.bounds:
             side = upper if bound.above else lower
             old = side[bound.layer][bound.unit]
@@ -156,6 +159,8 @@ class Knowledge:
                 side[bound.layer][bound.unit] = bound.value
                 key = (bound.layer, bound.unit, bound.above)
                 evidence[key], settled[key] = bound.evidence, by
+                if bound.layer > first:
+                    resting.add(key)
         claims = {**self.claims, **{(c.layer, c.unit, c.above): c for c in findings.claims}}
         grown = replace(
             self,
@@ -164,6 +169,7 @@ class Knowledge:
             evidence=evidence,
             settled_by=settled,
             claims=claims,
+            resting=frozenset(resting),
         )
         if replayed is not None:
             grown = grown._witnessed(replayed, by)

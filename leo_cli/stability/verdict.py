@@ -31,7 +31,8 @@ class Verdict:
     by: the decider that settled it ("" while undecided). lower, upper: proved bounds of z over D.
     witnesses: rows of `StabilityMap.witnesses` with z < 0 and with z > 0 (-1: none known).
     claim: what a solver claimed without proof, for example "solver claims inactive".
-    trusted: the state rests on such a claim (only with --trust-solver), not on a proof.
+    trusted: the state is such a claim, or may rest on one of an earlier layer (only with
+    --trust-solver), and is not proved.
     evidence: what to evaluate to see a stable state again; None for the others.
     """
 
