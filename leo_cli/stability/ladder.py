@@ -32,7 +32,7 @@ from leo_cli.stability.replay import replay
 from leo_cli.stability.split import InputSplitting
 from leo_cli.stability.tighten import ROUNDS, Tightening
 from leo_cli.stability.verdict import StabilityMap
-from leo_cli.stability.witness import Ascent, Sampling, pool
+from leo_cli.stability.witness import PAYING, Ascent, Sampling, pool, rounds
 
 DECIDERS = (
     "samples",
@@ -164,7 +164,7 @@ class _Search:
             for by, findings in self.journal.recorded():
                 self._learn(findings, by, record=False)
         if "samples" in self.names:
-            self._try(Sampling(self.points), network.relu_layers)
+            self._sample()
         if "split" in self.names and len(self.knowledge.domain.free) <= FEW_INPUTS:
             for k in everything:
                 self._bound(k)
@@ -179,14 +179,25 @@ class _Search:
         self._pass(everything)
         while self.budget.remaining() < np.inf and not self.budget.expired():
             before = self._questions()
-            self._pass(everything)
-            if self._questions() in (0, before):
+            if before:
+                self._pass(everything)
+            if self._questions() == before:
                 break
         if "milp" in self.names and self.options.formulation == "network":
             self._try(_network_milp(self.options), self._open(network.relu_layers))
             for k in network.relu_layers:
                 self._trust(k)
         return conclude(self.knowledge, self.seconds, self.cost, self.milps, tuple(self.notes))
+
+    def _sample(self) -> None:
+        """The points at hand, then random ones as long as they answer many questions."""
+        more = rounds(self.knowledge.domain, self.options.seed)
+        points: Floats | None = self.points
+        while points is not None:
+            before = self._questions()
+            self._try(Sampling(points), self.knowledge.network.relu_layers)
+            paid = before - self._questions() >= PAYING * len(points)
+            points = next(more, None) if paid else None
 
     def _pass(self, layers: tuple[int, ...]) -> None:
         """All rungs on all layers, first layers first; each gets its share of the time that is
@@ -226,9 +237,9 @@ class _Search:
                 self._try(RUNGS[name](self.options, self.points), (k,), part)
                 if name == "branch" and k < self.knowledge.network.relu_layers[-1]:
                     spent = time.perf_counter() - start
-                    rounds = FEW_ROUNDS if spent < MUCH_BRANCHING else ROUNDS
+                    thorough = spent >= MUCH_BRANCHING
                     part = self.budget.at_most(TIGHTEN_SHARE * spent + TIGHTEN_SECONDS)
-                    self._try(Tightening(rounds), (k,), part)
+                    self._try(Tightening(ROUNDS if thorough else FEW_ROUNDS), (k,), part)
         self._trust(k)
 
     def _trust(self, k: int) -> None:

@@ -1,10 +1,12 @@
 """Witness search: inputs of the domain at which a unit is on, or off.
 
 A witness ends a question for good, and one input answers many questions, so this comes first.
-`Sampling` offers the user's samples, random points and corners; `Ascent` climbs from the best of
-them along the sign of the gradient of +z or -z (Madry et al., arXiv 1706.06083, section 2.1), each
-step projected to the domain, for open questions only. Both only propose points: whoever merges the
-findings replays them (stability/replay.py).
+`Sampling` offers the user's samples, random points and corners: few at first, and more only as long
+as they answer many questions, since the points where linear bounds are attained (bounding.py) come
+next, cost little more and answer better. `Ascent` climbs from the best of all points along the sign
+of the gradient of +z or -z (Madry et al., arXiv 1706.06083, section 2.1), each step projected to
+the domain, for open questions only. Both only propose points: whoever merges the findings replays
+them (stability/replay.py).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import default_rng
 
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.linear import relaxed
@@ -21,18 +24,18 @@ from leo_cli.network import Network
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.knowledge import Findings, Knowledge
 
-FEWEST_POINTS, MOST_POINTS = 64, 1024  # random points, and as many corners
-POOL_NUMBERS = 2**23  # numbers in the pool's random points: memory for inputs by the thousand
+FIRST_POINTS, MOST_POINTS = 64, 1024  # random points, and as many corners: at first, in all
+POOL_NUMBERS = 2**23  # numbers in all random points: memory for inputs by the thousand
+PAYING = 0.25  # questions that a point must answer on average for more to be drawn
 MOST_SAMPLES = 20_000  # of the user's samples, spread evenly over the file
 STEPS = 30
 FIRST_STEP, LAST_STEP = 0.5, 0.01  # of the domain's width in each feature
 
 
 def pool(domain: Domain, samples: Floats | None, seed: int) -> Floats:
-    """(m, inputs) points of the domain: samples, random points and corners, the same for a seed."""
-    rng = np.random.default_rng(seed)
-    count = int(np.clip(POOL_NUMBERS // max(domain.inputs, 1), FEWEST_POINTS, MOST_POINTS))
-    parts = [domain.sample(count, rng), domain.corners(count, rng)]
+    """(m, inputs) points of the domain: samples, a few random points and corners; the same for a
+    seed."""
+    parts = [_random_points(domain, FIRST_POINTS, default_rng(seed))]
     if samples is not None and len(samples):
         stride = -(-len(samples) // MOST_SAMPLES)
         chosen = samples[::stride]
@@ -40,9 +43,23 @@ def pool(domain: Domain, samples: Floats | None, seed: int) -> Floats:
     return np.vstack(parts)
 
 
+def rounds(domain: Domain, seed: int) -> Iterator[Floats]:
+    """More random points and corners, each time as many as before in all; the same for a seed."""
+    rng = default_rng([seed, 1])
+    most = int(np.clip(POOL_NUMBERS // max(domain.inputs, 1), FIRST_POINTS, MOST_POINTS))
+    drawn = FIRST_POINTS
+    while 2 * drawn <= most:
+        yield _random_points(domain, drawn, rng)
+        drawn *= 2
+
+
+def _random_points(domain: Domain, count: int, rng: np.random.Generator) -> Floats:
+    return np.vstack([domain.sample(count, rng), domain.corners(count, rng)])
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """Offers a pool of points. points: (m, inputs)."""
+    """Offers points. points: (m, inputs)."""
 
     points: Floats
     name: str = "samples"
@@ -56,7 +73,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Ascent:
-    """Projected sign-gradient ascent from the best point of the pool. points: (m, inputs)."""
+    """Projected sign-gradient ascent from the best of some points and of all witnesses. points:
+    (m, inputs)."""
 
     points: Floats
     name: str = "ascent"
