@@ -79,10 +79,10 @@ class Layer:
 
     def pre_activation(self, values: Sequence[Floats]) -> Floats:
         """(n, width) from the post-activations of earlier nodes, `values[s]`: (n, width of s)."""
-        z = np.broadcast_to(self.bias, (*values[0].shape[:-1], self.width)).copy()
+        z = self.bias
         for term in self.terms:
-            z += term.map.apply(values[term.source])
-        return z
+            z = z + term.map.apply(values[term.source])
+        return z if self.terms else np.tile(self.bias, (*values[0].shape[:-1], 1))
 
     def activate(self, z: Floats) -> Floats:
         return np.maximum(z, 0.0) if self.relu else z

@@ -33,13 +33,26 @@ def points_of(domain: Domain, bounded: Sequence[Bounded], rng: np.random.Generat
 def climbed(
     problems: Mapping[int, Relaxed], domain: Domain, bounded: Sequence[Bounded], budget: Budget
 ) -> Floats:
-    """What a short climb finds from the worst corner of each open question."""
-    found = [np.zeros((0, domain.inputs))]
-    for layer, unit, sign, corner in _worst(bounded, 1):
-        start = domain.project(corner)
-        network = problems[layer].network
-        found.append(climb(network, domain, unit, -sign, start, budget, CLIMB_STEPS))
-    return np.vstack(found)
+    """What a short climb finds from the worst corner of each open question, of all layers at
+    once."""
+    worst = list(_worst(bounded, 1))
+    if not worst:
+        return np.zeros((0, domain.inputs))
+    problem = problems[max(layer for layer, *_ in worst)]
+    units = [np.searchsorted(problem.live[layer], unit) for layer, unit, _, _ in worst]
+    layers = [np.full(len(unit), layer) for layer, unit, _, _ in worst]
+    sign = np.concatenate([sign for _, _, sign, _ in worst])
+    start = domain.project(np.vstack([corner for *_, corner in worst]))
+    return climb(
+        problem.network,
+        domain,
+        np.concatenate(units),
+        -sign,
+        start,
+        budget,
+        CLIMB_STEPS,
+        np.concatenate(layers),
+    )
 
 
 def walked(

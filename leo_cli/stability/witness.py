@@ -11,7 +11,7 @@ them (stability/replay.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,47 +107,63 @@ def climb(
     x: Floats,
     budget: Budget,
     steps: int = STEPS,
+    layers: Ints | None = None,
 ) -> Floats:
-    """Points where sign * z of the last layer's `units` is positive in float arithmetic.
+    """Points where sign * z of `units` is positive in float arithmetic.
 
-    x: (len(units), inputs) where each climb starts; signs: (len(units),). Units that fail give no
-    point."""
+    x: (len(units), inputs) where each climb starts; signs: (len(units),); layers: of each unit, all
+    the last one if None. Units that fail give no point."""
+    goal = np.full(len(units), len(network.layers) - 1) if layers is None else layers
     todo, found = np.arange(len(units)), []
     width = domain.upper - domain.lower
+    z = network.pre_activations(x)
     for step in np.geomspace(FIRST_STEP, LAST_STEP, steps):
-        gradient = signs[todo, None] * input_gradient(network, units[todo], x)
-        x = domain.project(x + step * width * np.sign(gradient))
-        values = network.pre_activations(x)[-1]
-        reached = signs[todo] * values[np.arange(len(todo)), units[todo]] > 0
-        found.append(x[reached])
-        todo, x = todo[~reached], x[~reached]
+        uphill = input_gradient(network, goal[todo], units[todo], signs[todo], z)
+        x = domain.project(x + step * width * np.sign(uphill))
+        z = network.pre_activations(x)
+        reached = _at(z, goal[todo], units[todo]) * signs[todo] > 0
+        if reached.any():
+            found.append(x[reached])
+            todo, x, z = todo[~reached], x[~reached], [values[~reached] for values in z]
         if len(todo) == 0 or budget.expired():
             break
-    points = np.vstack(found)
+    points = np.vstack([x[:0], *found])
     return points[_inside(domain, points)]
+
+
+def _at(z: Sequence[Floats], layers: Ints, units: Ints) -> Floats:
+    """(m,) z[layers[i]][i, units[i]]."""
+    out = np.empty(len(units))
+    for k in np.unique(layers).tolist():
+        rows = np.flatnonzero(layers == k)
+        out[rows] = z[k][rows, units[rows]]
+    return out
 
 
 def _inside(domain: Domain, points: Floats) -> Bools:
     return domain.contains(points) if len(points) else np.zeros(0, dtype=bool)
 
 
-def input_gradient(network: Network, units: Ints, x: Floats) -> Floats:
-    """(m, inputs) gradient of z of the last layer's `units[i]` at x[i]; at a kink, that of the
-    inactive side."""
-    z = network.pre_activations(x)
-    last = len(network.layers) - 1
+def input_gradient(
+    network: Network, layers: Ints, units: Ints, signs: Floats, z: Sequence[Floats]
+) -> Floats:
+    """(m, inputs) gradient of signs[i] * z of unit units[i] of layer layers[i] where the layers
+    have the pre-activations z[k][i]; at a kink, that of the inactive side."""
+    last = int(layers.max(initial=0))
     pending: list[Floats | None] = [None] * (last + 2)
-    seed = np.zeros((len(units), network.layers[last].width))
-    seed[np.arange(len(units)), units] = 1.0
     for k in range(last, -1, -1):
-        a = seed if k == last else pending[k + 1]
-        if a is None:
+        current, a = network.layers[k], pending[k + 1]
+        rows = np.flatnonzero(layers == k)
+        if a is None and len(rows) == 0:
             continue
-        current = network.layers[k]
-        p = a * (z[k] > 0) if current.relu and k < last else a
+        if a is None:
+            p = np.zeros((len(units), current.width))
+        else:
+            p = a * (z[k] > 0) if current.relu else a.copy()
+        p[rows, units[rows]] += signs[rows]
         for term in current.terms:
             moved = term.map.apply_transposed(p)
             known = pending[term.source]
             pending[term.source] = moved if known is None else known + moved
     gradient = pending[0]
-    return np.zeros_like(x) if gradient is None else gradient
+    return np.zeros((len(units), network.inputs)) if gradient is None else gradient
