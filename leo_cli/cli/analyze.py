@@ -13,6 +13,7 @@ from leo_cli.cli.options import (
     Search,
     bounds_option,
     keep_blas_to_one_thread,
+    keep_freed_memory,
     limit_options,
     output_options,
     samples_option,
@@ -44,6 +45,7 @@ def command(
     """
     check_report_options(output)
     keep_blas_to_one_thread()
+    keep_freed_memory()
     budget = limits.budget()
     with ending_search_on_interrupt(budget.stop):
         problem = read_problem(model, bounds, samples)

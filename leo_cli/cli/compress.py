@@ -18,6 +18,7 @@ from leo_cli.cli.options import (
     Search,
     bounds_option,
     keep_blas_to_one_thread,
+    keep_freed_memory,
     limit_options,
     output_options,
     samples_option,
@@ -113,6 +114,7 @@ def command(
     _check_proof(proof, target, guard, search)
     check_report_options(output, target)
     keep_blas_to_one_thread()
+    keep_freed_memory()
 
     from leo_cli.pipeline import CompressOptions, compress
     from leo_cli.report.assemble import report_of_compression, report_of_proof

@@ -5,6 +5,7 @@ A bundle decorator adds its click options to a command and hands their values ov
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
@@ -23,6 +24,7 @@ else:
     FloatType = click.ParamType  # not generic before click 8.4
 
 _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_KEPT = ((-3, 2**25), (-1, 2**27), (-2, 2**24))  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h|)")
 
 
@@ -104,6 +106,16 @@ def keep_blas_to_one_thread() -> None:
     many there are. Works only before numpy is first imported."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep some freed memory instead of giving it back at once: the arrays of a
+    search come and go, and fresh pages cost more than what is computed in them. glibc's mallopt;
+    elsewhere nothing happens."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        for parameter, size in _KEPT:
+            mallopt(parameter, size)
 
 
 @dataclass(frozen=True)

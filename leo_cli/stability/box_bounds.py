@@ -22,7 +22,7 @@ from leo_cli.stability.knowledge import Key
 from leo_cli.stability.looseness import Loose, blame, normalised
 
 FEW = 8  # open questions of a layer in a box for which slopes are optimised
-ROWS = 1024  # questions bounded together, small enough for the processor's cache
+ROWS = 4096  # questions bounded together, small enough for the processor's cache
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,8 @@ class _Batch:
         if len(few) and problem.target > 0:
             again = [None if r is None else _rows_of(r, box[few]) for r in self.relaxations]
             ends_few = ends[0][few], ends[1][few]
-            better = improved(problem, Signed(unit[few], sign[few]), again, ends_few)
+            start = _taken(result, few)
+            better = improved(problem, Signed(unit[few], sign[few]), again, ends_few, start)
             bound[few] = np.maximum(bound[few], better.bound)
             rows = rows[bound[rows] < 0]
         share = normalised(np.abs(result.form) * self.width[box])
