@@ -11,7 +11,7 @@ import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.interval import propagate
-from leo_cli.bounds.linear import Relaxed, backward, relaxed
+from leo_cli.bounds.linear import Relaxed, Signed, backward, relaxed
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import Evidence, IntervalEvidence, LinearEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
@@ -101,18 +101,11 @@ def lower_bounds(
     """
     bounds, minimisers = [], []
     for part in blocks(problem, units):
-        result = backward(problem, objective(problem, part, sign))
+        result = backward(problem, Signed(part, np.full(len(part), sign)))
         bounds.append(result.bound)
         open_rows = (result.bound < 0) & sought[part]
         minimisers.append(problem.domain.minimiser(result.form[open_rows]))
     return np.concatenate(bounds), np.vstack(minimisers)
-
-
-def objective(problem: Relaxed, units: Ints, sign: float) -> Floats:
-    """(len(units), width of the target) rows that pick sign * z of each unit."""
-    rows = np.zeros((len(units), problem.network.layers[-1].width))
-    rows[np.arange(len(units)), units] = sign
-    return rows
 
 
 def blocks(problem: Relaxed, units: Ints) -> list[Ints]:

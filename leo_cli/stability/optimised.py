@@ -7,23 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leo_cli.arrays import Floats, Ints
-from leo_cli.bounds.dual import Dual, initial
-from leo_cli.bounds.linear import Relaxed, relaxed
-from leo_cli.bounds.slopes import optimise_blocks
-from leo_cli.stability.bounding import blocks, objective
+from leo_cli.arrays import Floats
+from leo_cli.bounds.dual import Dual, initial, relaxations_of
+from leo_cli.bounds.linear import Relaxed, Signed, backward, relaxed
+from leo_cli.stability.bounding import blocks
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import LinearEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
+from leo_cli.stability.node_bounds import NodeBounds
 
 
 @dataclass(frozen=True)
 class OptimisedSlopes:
-    """Optimises the slopes of each open question by itself; also offers the minimisers as
-    witnesses.
+    """Optimises the slopes of each open question by itself, in float32 where that is possible, and
+    bounds it with them; also offers the minimisers as witnesses.
     """
 
-    steps: int = 20
     name: str = "slopes"
 
     def decide(
@@ -33,36 +32,36 @@ class OptimisedSlopes:
             problem = relaxed(
                 knowledge.network, knowledge.domain, knowledge.lower, knowledge.upper, k
             )
-            for above in (True, False):
-                open_units = knowledge.open_above(k) if above else knowledge.open_below(k)
-                for units in blocks(problem, np.flatnonzero(open_units)):
-                    if budget.expired():
-                        return
-                    yield self._improve(knowledge, problem, k, units, above, budget.jobs)
+            above = np.flatnonzero(knowledge.open_above(k))
+            below = np.flatnonzero(knowledge.open_below(k))
+            # max z <= 0 is min -z >= 0: the question "above" bounds -z from below
+            units, sign = np.concatenate([above, below]), np.ones(len(above) + len(below))
+            sign[: len(above)] = -1.0
+            for rows in blocks(problem, np.arange(len(units))):
+                if budget.expired():
+                    return
+                asked = Signed(units[rows], sign[rows])
+                yield self._improve(knowledge, problem, k, asked, budget.jobs)
 
     def _improve(
-        self,
-        knowledge: Knowledge,
-        problem: Relaxed,
-        k: int,
-        units: Ints,
-        above: bool,
-        jobs: int,
+        self, knowledge: Knowledge, problem: Relaxed, k: int, asked: Signed, jobs: int
     ) -> Findings:
-        # max z <= 0 is min -z >= 0: the question "above" bounds -z from below
-        rows = objective(problem, units, -1.0 if above else 1.0)
-        result = optimise_blocks(problem, rows, initial(problem, len(rows)), self.steps, jobs)
+        start = initial(problem, len(asked))
+        found = NodeBounds(problem, jobs).suggested(asked, start, root=True)
+        proved = backward(problem, asked, relaxations_of(problem, found.dual)).bound
         bounds = tuple(
             Bound(
                 k,
-                int(unit),
-                above,
-                float(-result.bound[i] if above else result.bound[i]),
-                LinearEvidence(full_slopes(knowledge, problem, result.dual, i)),
+                unit,
+                sign < 0,
+                sign * bound,
+                LinearEvidence(full_slopes(knowledge, problem, found.dual, i)),
             )
-            for i, unit in enumerate(units)
+            for i, (unit, sign, bound) in enumerate(
+                zip(asked.unit.tolist(), asked.sign.tolist(), proved.tolist(), strict=True)
+            )
         )
-        points = knowledge.domain.project(result.minimisers)
+        points = knowledge.domain.project(found.minimisers)
         return Findings(bounds, points=points[knowledge.domain.contains(points)])
 
 
