@@ -28,7 +28,8 @@ FIRST_POINTS, MOST_POINTS = 64, 1024  # random points, and as many corners: at f
 POOL_NUMBERS = 2**23  # numbers in all random points: memory for inputs by the thousand
 PAYING = 0.25  # questions that a point must answer on average for more to be drawn
 MOST_SAMPLES = 20_000  # of the user's samples, spread evenly over the file
-STEPS = 30
+STEPS, SHORT_CLIMB = 30, 10
+PROMISING = 0.1  # of the questions that a short climb answers, for longer ones after the others
 FIRST_STEP, LAST_STEP = 0.5, 0.01  # of the domain's width in each feature
 
 
@@ -73,8 +74,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Ascent:
-    """Projected sign-gradient ascent from the best of some points and of all witnesses. points:
-    (m, inputs)."""
+    """Projected sign-gradient ascent from the best of some points and of all witnesses: short, and
+    longer for what is left where that answered questions. points: (m, inputs)."""
 
     points: Floats
     name: str = "ascent"
@@ -85,18 +86,22 @@ class Ascent:
         for layer in layers:
             known = knowledge
             part = relaxed(known.network, known.domain, known.lower, known.upper, layer).network
+            above = np.flatnonzero(known.open_above(layer))
+            below = np.flatnonzero(known.open_below(layer))
+            units, signs = np.concatenate([above, below]), np.ones(len(above) + len(below))
+            signs[len(above) :] = -1.0
+            if len(units) == 0 or budget.expired():
+                continue
             starts = np.vstack([self.points, known.witnesses])
             values = part.pre_activations(starts)[layer]
-            for above, open_units in (
-                (True, known.open_above(layer)),
-                (False, known.open_below(layer)),
-            ):
-                units = np.flatnonzero(open_units)
-                if len(units) and not budget.expired():
-                    best = (values if above else -values)[:, units].argmax(axis=0)
-                    signs = np.full(len(units), 1.0 if above else -1.0)
-                    points = climb(part, known.domain, units, signs, starts[best], budget)
-                    yield Findings(points=points)
+            x = starts[(signs * values[:, units]).argmax(axis=0)]
+            points = climb(part, known.domain, units, signs, x, budget, SHORT_CLIMB)
+            yield Findings(points=points)
+            shown = signs * part.pre_activations(points)[layer][:, units] > 0
+            left = np.flatnonzero(~shown.any(axis=0))
+            if 0 < len(left) <= (1.0 - PROMISING) * len(units):
+                again = climb(part, known.domain, units[left], signs[left], x[left], budget)
+                yield Findings(points=again)
 
 
 def climb(
