@@ -204,4 +204,4 @@ def _through_relu(a: Floats, relaxation: Relaxation | None) -> tuple[Floats, Flo
         lift = negative @ relaxation.intercept
     else:
         lift = np.einsum("ij,ij->i", negative, relaxation.intercept)
-    return p, np.abs(p), lift
+    return p, np.abs(p, out=negative), lift

@@ -101,7 +101,7 @@ class _Batch:
         self, problems: Mapping[int, Relaxed], boxes: Boxes, asked: Asked, few: int
     ) -> None:
         self.problems, self.boxes, self.asked, self.few = problems, boxes, asked, few
-        self.relaxations: list[Relaxation | None] = []
+        self.relaxations: list[Floats | None] = []  # (3, boxes, units): the arrays of Relaxation
         self.loose: list[Loose | None] = []
         self.score = np.zeros_like(boxes.lower)
         self.width = boxes.upper - boxes.lower
@@ -207,7 +207,9 @@ class _Batch:
         live = later.live[k]
         low, high = self.boxes.z_lower[k][:, live], self.boxes.z_upper[k][:, live]
         relaxation = relax(low, high)
-        self.relaxations.append(relaxation)
+        self.relaxations.append(
+            np.stack([relaxation.alpha, relaxation.slope, relaxation.intercept])
+        )
         self.loose.append(Loose.of(relaxation, low, high, shares[:, live]))
 
 
@@ -223,12 +225,9 @@ class _Block:
     upper: Floats
 
 
-def _rows_of(r: Relaxation, box: Ints) -> Relaxation:
-    return Relaxation(
-        np.take(r.alpha, box, axis=0),
-        np.take(r.slope, box, axis=0),
-        np.take(r.intercept, box, axis=0),
-    )
+def _rows_of(arrays: Floats, box: Ints) -> Relaxation:
+    """(m, units) each, for the box of each row."""
+    return Relaxation(*np.take(arrays, box, axis=1))
 
 
 def _taken(result: Backward, rows: Ints) -> Backward:

@@ -23,7 +23,7 @@ from leo_cli.bounds.relaxation import Relaxation
 from leo_cli.bounds.slopes import forward_relaxed
 
 STEPS = 4
-RATE, DECAY = 0.3, 0.8  # step size of slopes, and its factor a step
+RATE, DECAY = 0.5, 0.8  # step size of slopes, and its factor a step
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from leo_cli.network import Network
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.knowledge import Findings, Knowledge
 
-FIRST_POINTS, MOST_POINTS = 64, 1024  # random points, and as many corners: at first, in all
+FIRST_POINTS, MOST_POINTS = 32, 1024  # random points, and as many corners: at first, in all
 POOL_NUMBERS = 2**23  # numbers in all random points: memory for inputs by the thousand
-PAYING = 0.25  # questions that a point must answer on average for more to be drawn
+PAYING = 1.0  # questions that a point must answer on average for more to be drawn
 MOST_SAMPLES = 20_000  # of the user's samples, spread evenly over the file
 STEPS, SHORT_CLIMB = 30, 10
 PROMISING = 0.1  # of the questions that a short climb answers, for longer ones after the others
