@@ -1,6 +1,7 @@
 """Witness search: how many points are drawn, and climbs over several layers at once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -138,11 +139,17 @@ def test_slopes_in_boxes_give_bounds(seed: int, target: int) -> None:
         for r in problem.relaxations[:-1]
     ]
     start = backward(problem, asked, chosen, box=box)
-    bound = improved(problem, asked, chosen, box, start)
+    found = improved(problem, asked, chosen, box, start)
+    bound = found.bound
     for _ in range(50):
         x = box[0] + rng.random((rows, INPUTS)) * (box[1] - box[0])
         z = problem.network.pre_activations(x)[-1]
         assert (bound <= asked.sign * z[np.arange(rows), asked.unit]).all()
+    again = [
+        None if r is None or alpha is None else replace(r, alpha=alpha)
+        for r, alpha in zip(chosen, found.alphas, strict=True)
+    ]
+    assert np.allclose(backward(problem, asked, again, box=box).bound, bound, atol=1e-12)
     if target == 0:
         assert np.array_equal(bound, start.bound)
     else:
