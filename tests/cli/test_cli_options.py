@@ -1,10 +1,12 @@
 """Option values: times, percentages, lists of names, and the bundles that commands receive."""
 
 import math
+import os
 
 import click
 import pytest
 
+from leo_cli.cli import options
 from leo_cli.cli.options import (
     Duration,
     Limits,
@@ -98,3 +100,19 @@ def test_deciders_are_a_list_in_the_given_order() -> None:
 def test_wrong_limits_are_usage_errors(arguments) -> None:
     with pytest.raises(click.UsageError):
         _parsed(limit_options, "limits", arguments)
+
+
+def test_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Glibc:
+        def __init__(self, name: object) -> None: ...
+
+        def mallopt(self, parameter: int, size: int) -> None:
+            asked.append((parameter, size))
+
+    monkeypatch.setattr(options.ctypes, "CDLL", Glibc)
+    options.keep_freed_memory()
+    assert len(asked) == (3 if os.name == "posix" else 0)
+    monkeypatch.setattr(options.ctypes, "CDLL", lambda name: object())  # another C library
+    options.keep_freed_memory()
