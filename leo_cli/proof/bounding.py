@@ -48,9 +48,9 @@ class Arithmetic:
     strict: float = 1.0
 
     def number(self, values: Any) -> Array:
-        values = np.asarray(values)
         if not self.exact:
             return np.asarray(values, np.float64)
+        values = np.asarray(values)
         return values if values.dtype == object else np.asarray(_fraction(values), dtype=object)
 
     def gamma(self, n: int) -> float:
@@ -144,7 +144,8 @@ class View:
         """(m,) lower bounds of a form over the domain, or over the part of it that is in `box`:
         the best of what the ranges of all values give before each step, and in the end.
 
-        lines: node -> (m, width) lines instead of the default ones. box: (m, inputs) ends."""
+        lines: node -> (m, width) lines instead of the default ones, for rows that are z of one unit
+        of the last node each. box: (m, inputs) ends."""
         math, form, start = self.math, dict(form), max(form)
         error = np.zeros(len(form[start]))
         constant, best = math.number(error), np.full(len(error), -np.inf)
@@ -171,21 +172,28 @@ class View:
                     raised = (np.minimum(p, 0) * lift).sum(axis=1)
                     constant, lost = math.plus(constant, raised)
                     error = error + lost + math.gamma(width) * np.abs(raised).astype(float)
-                    bent = ((p != 0) & (lift != 0)).any(axis=1)  # rounded, which counts below
+                    if not lines:
+                        bent = ((p != 0) & (lift != 0)).any(axis=1)  # rounded, which counts below
                     p = p * np.where(p > 0, alpha, slope)
                 error = error + self._add(form, key - 1, p)
                 continue
-            node, some, sizes = self.nodes[k], p != 0, np.abs(p).astype(float)
-            count, used, pick = some.sum(axis=1), some.any(axis=0), sizes.argmax(axis=1)
-            single = ~bent & (count <= 1) & (sizes.sum(axis=1) == count)
-            bent, weight = bent & False, sizes @ self.size(key)
+            node, sizes, used = self.nodes[k], np.abs(p).astype(float, copy=False), slice(None)
+            single, weight = np.full(len(p), key == start), sizes @ self.size(key)
+            if not lines:  # else rows start as one unit each, and are looked at no closer
+                some = p != 0
+                count, used = some.sum(axis=1), some.any(axis=0)
+                single = ~bent & (count <= 1) & (sizes.sum(axis=1) == count)
+                bent = bent & False
             mass = 1.0 + sum(self.size(s).sum() for s in (key, *(2 * s + 1 for s in node.terms)))
-            slack = 2.0 * node.slack * weight + 16.0 * TINY * bool(node.slack) * (count > 0)
             rounding = math.gamma(width) * weight + math.tiny(width * float(mass))
-            own, p = p[np.arange(len(p)), pick][:, None], p[:, used]
+            slack = 2.0 * node.slack * weight + 16.0 * TINY * sizes.any(axis=1) * bool(node.slack)
+            if single.all():  # there is nothing to add
+                pick = sizes.argmax(axis=1)
+                own = p[np.arange(len(p)), pick][:, None]
+            p = p[:, used]
             constant, lost = math.plus(constant, p @ math.number(node.bias)[used])
             error = error + lost + ~single * rounding + slack
-            for s, w in node.terms.items():  # of single ones there is nothing to add
+            for s, w in node.terms.items():
                 moved = own * math.number(w[pick]) if single.all() else p @ math.number(w[used])
                 error = error + self._add(form, 2 * s + 1, moved)
         return np.asarray(np.maximum(best, self._ranged(form, constant, error, box)))

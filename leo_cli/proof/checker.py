@@ -130,7 +130,9 @@ class Checker:
         return np.concatenate([np.zeros(0), *found])
 
     def bounds(self, form: Form) -> tuple[Array, Array]:
-        return self.least(form), -self.least({key: -1 * a for key, a in form.items()})
+        """(rows,) bounds of a form from below, and from above."""
+        found = self.least({key: np.concatenate([a, -1 * a]) for key, a in form.items()})
+        return found[: len(found) // 2], -found[len(found) // 2 :]
 
     # Trees of parts of the domain
 
@@ -200,7 +202,7 @@ class Checker:
             first, up = 2 * len(p), np.concatenate([p >= 0, p < 0, ~above[own]])
             p, at = np.concatenate([p, p, row[own]]), np.concatenate([at, at, unit[own]])
             form = self.view.rows(2 * k, at, np.where(up, 1.0, -1.0))
-            mine = {s: tuple(array[p] for array in arrays) for s, arrays in lines.items()}
+            mine = {s: [np.take(a, p, axis=0) for a in arrays] for s, arrays in lines.items()}
             some = own[own < hints]
             to = slice(first, first + len(some))
             for s, (alpha, slope, lift) in mine.items() if len(some) else ():
