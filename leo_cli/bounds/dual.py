@@ -38,16 +38,21 @@ class Dual:
             tuple(None if a is None else a[rows] for a in self.multipliers),
         )
 
-    def assume(self, row: int, k: int, unit: int, phase: int, a: float) -> None:
-        """Assume a phase of a unit (in place), with the multiplier with which the bound is no worse
-        than without: a is the coefficient of h there. Where a > 0, h was replaced by alpha z; now
-        it is z or 0, and the multiplier makes up for the rest."""
-        phases, alphas, multipliers = self.phases[k], self.alphas[k], self.multipliers[k]
-        if phases is None or alphas is None or multipliers is None:
-            raise ValueError(f"no room for phases in layer {k}")
-        phases[row, unit] = phase
-        share = alphas[row, unit] - (1.0 if phase > 0 else 0.0)
-        multipliers[row, unit] = max(a, 0.0) * share
+    def assume(self, rows: Ints, where: Ints, phase: int, a: Floats) -> None:
+        """Assume a phase of one unit in each of some rows (in place), with the multiplier with
+        which the bound is no worse than without.
+
+        where: (m, 2) layers and units. a: (m,) coefficients of h there. Where a > 0, h was replaced
+        by alpha z; now it is z or 0, and the multiplier makes up for the rest."""
+        for k in np.unique(where[:, 0]).tolist():
+            phases, alphas, multipliers = self.phases[k], self.alphas[k], self.multipliers[k]
+            if phases is None or alphas is None or multipliers is None:
+                raise ValueError(f"no room for phases in layer {k}")
+            here = where[:, 0] == k
+            at = rows[here], where[here, 1]
+            phases[at] = phase
+            share = alphas[at] - (1.0 if phase > 0 else 0.0)
+            multipliers[at] = np.maximum(a[here], 0.0) * share
 
     def overwrite(self, rows: Bools | Ints, other: Dual) -> None:
         """Overwrite some rows, phases included."""

@@ -158,8 +158,9 @@ class _Prover:
         evidence = question.evidence
         if not isinstance(evidence, PhaseSplitEvidence) or self._settled(node, question):
             return
+        leaves = evidence.leaves([layer.width for layer in self.network.layers])
         for kind in (np.uint8, np.float64):
-            records = list(self.writer.phases(question, evidence.leaves, kind))
+            records = list(self.writer.phases(question, leaves, kind))
             if records and self._kept(node, [question], records):
                 return
 

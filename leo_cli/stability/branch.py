@@ -17,15 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leo_cli.arrays import Bools, Floats, Ints, Singles
+from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.dual import initial
 from leo_cli.bounds.linear import Relaxed, Signed, relaxed
 from leo_cli.bounds.slopes import Optimised
 from leo_cli.stability.budget import Budget
-from leo_cli.stability.evidence import PhaseLeaf, PhaseSplitEvidence
+from leo_cli.stability.evidence import PhaseSplitEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
 from leo_cli.stability.node_bounds import NodeBounds, dearest
-from leo_cli.stability.nodes import Nodes, ProvedNode, Question, fresh, join_nodes
+from leo_cli.stability.nodes import Nodes, Question, Units, fresh, join_nodes
 from leo_cli.stability.replay import replay
 from leo_cli.stability.witness import climb
 
@@ -72,6 +72,7 @@ class _Search:
         ]
         count = len(self.questions)
         self.bounds, self.batches = NodeBounds(self.problem, budget.jobs), 0
+        self.units = Units.of(self.problem)
         self.nodes: list[Nodes] = []
         self.waiting: list[Nodes] = []  # of questions that are not begun, the easiest last
         if count:
@@ -92,8 +93,7 @@ class _Search:
         if len(points):
             yield Findings(points=points)
         proved = bound >= 0
-        for row in np.flatnonzero(proved).tolist():
-            yield from self._settle(batch, result, row)
+        yield from self._settle(batch, result, np.flatnonzero(proved))
         rest = np.flatnonzero(~proved & self._asked(batch.question))
         yield from self._branch(batch, result, bound, rest, root)
         self._charge(batch, time.perf_counter() - started)
@@ -177,37 +177,22 @@ class _Search:
         )
         return self.knowledge.witnesses[before:]
 
-    def _settle(self, batch: Nodes, result: Optimised, row: int) -> Iterator[Findings]:
-        """A node is proved; its question too, if it was the last one."""
-        question = self.questions[int(batch.question[row])]
-        question.open_nodes -= 1
-        question.bound = min(question.bound, float(result.bound[row]))
-        question.leaves.append(ProvedNode.of(batch.path[row], result.dual, row))
-        if question.open_nodes == 0 and not question.stuck:
-            value = -question.bound if question.above else question.bound
-            evidence = PhaseSplitEvidence(tuple(self._leaf(node) for node in question.leaves))
-            question.leaves.clear()
-            found = Findings((Bound(self.layer, question.unit, question.above, value, evidence),))
-            self.knowledge = self.knowledge.learn(found, None, Branching.name)
-            yield found
-
-    def _leaf(self, node: ProvedNode) -> PhaseLeaf:
-        """The evidence of one proved node, in units of the full network."""
-        live = self.problem.live
-        slopes: list[Floats | Singles | None] = []
-        for k, alpha in enumerate(node.alphas):
-            full = None
-            if alpha is not None:
-                full = np.zeros(self.knowledge.network.layers[k].width, alpha.dtype)
-                full[live[k]] = alpha
-            slopes.append(full)
-        return PhaseLeaf(
-            np.array([k for k, _ in node.path], dtype=np.int64),
-            np.array([live[k][unit] for k, unit in node.path], dtype=np.int64),
-            node.phases,
-            tuple(slopes),
-            node.multipliers,
-        )
+    def _settle(self, batch: Nodes, result: Optimised, rows: Ints) -> Iterator[Findings]:
+        """Nodes are proved; so are the questions of which they were the last."""
+        for index in np.unique(batch.question[rows]).tolist():
+            question = self.questions[index]
+            own = rows[batch.question[rows] == index]
+            question.open_nodes -= len(own)
+            question.bound = min(question.bound, float(result.bound[own].min()))
+            question.leaves.append(self.units.leaves(batch.path, result.dual, own))
+            if question.open_nodes == 0 and not question.stuck:
+                value = -question.bound if question.above else question.bound
+                evidence = PhaseSplitEvidence(tuple(question.leaves))
+                question.leaves.clear()
+                bound = Bound(self.layer, question.unit, question.above, value, evidence)
+                found = Findings((bound,))
+                self.knowledge = self.knowledge.learn(found, None, Branching.name)
+                yield found
 
     def _branch(
         self, batch: Nodes, result: Optimised, bound: Floats, rows: Ints, root: bool
@@ -227,15 +212,10 @@ class _Search:
             return
         order = np.argsort(bound[rows], kind="stable")[::-1]
         rows, where, weight = rows[order], where[order], weight[order]
-        halves = []
+        halves, path = [], self.units.extended(batch.path[rows], where)
         for sign in (1, -1):
             dual = result.dual.take(rows)
-            for i, (k, unit) in enumerate(where.tolist()):
-                dual.assume(i, k, unit, sign, float(weight[i]))
-            path = [
-                (*batch.path[row], (int(k), int(u)))
-                for row, (k, u) in zip(rows, where, strict=True)
-            ]
+            dual.assume(np.arange(len(rows)), where, sign, weight)
             halves.append(Nodes(batch.question[rows], dual, path, bound[rows]))
         if root:
             both = join_nodes(halves)
@@ -244,8 +224,8 @@ class _Search:
             ]
         else:
             self.nodes += halves
-        for row in rows.tolist():
-            self.questions[int(batch.question[row])].open_nodes += 1
+        for index, count in zip(*np.unique(batch.question[rows], return_counts=True), strict=True):
+            self.questions[int(index)].open_nodes += int(count)
 
     def _finish_leaves(self, batch: Nodes, result: Optimised, rows: Ints) -> Iterator[Findings]:
         """Nodes that cannot be branched: find their multipliers or a witness.
@@ -259,6 +239,6 @@ class _Search:
             if len(points):
                 yield Findings(points=points)
             if final.bound[0] >= 0:
-                yield from self._settle(node, final, 0)
+                yield from self._settle(node, final, np.zeros(1, dtype=np.int64))
             elif not len(points):
                 self.questions[int(node.question[0])].stuck = True

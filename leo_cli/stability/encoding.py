@@ -18,7 +18,7 @@ _KINDS = {
         kinds.IntervalEvidence,
         kinds.LinearEvidence,
         kinds.InputSplitEvidence,
-        kinds.PhaseLeaf,
+        kinds.PhaseLeaves,
         kinds.PhaseSplitEvidence,
         kinds.IdentityEvidence,
         kinds.TightenedEvidence,

@@ -7,8 +7,12 @@ earlier layers that an evaluation uses are those of the verdicts of these layers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from leo_cli.arrays import Bools, Floats, Ints, Singles
 
@@ -53,10 +57,51 @@ class PhaseLeaf:
 
 
 @dataclass(frozen=True)
+class PhaseLeaves:
+    """Many leaves in arrays, a row for each: there may be a million.
+
+    layers, units, phases, multipliers: (n, depth) as in PhaseLeaf; layers is -1 after the end of a
+    path. slopes: for each earlier layer the slopes of its units `live`, (n, live), or None.
+    """
+
+    layers: NDArray[np.int32]
+    units: NDArray[np.int32]
+    phases: Bools
+    multipliers: Floats
+    slopes: tuple[NDArray[np.floating] | None, ...]
+    live: tuple[NDArray[np.int32], ...]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def leaf(self, row: int, widths: Sequence[int]) -> PhaseLeaf:
+        """widths: of the layers of the full network."""
+        depth = int((self.layers[row] >= 0).sum())
+        slopes: list[Floats | Singles | None] = []
+        for values, live, width in zip(self.slopes, self.live, widths, strict=False):
+            full = None
+            if values is not None:
+                full = np.zeros(width, values.dtype)
+                full[live] = values[row]
+            slopes.append(full)
+        return PhaseLeaf(
+            self.layers[row, :depth].astype(np.int64),
+            self.units[row, :depth].astype(np.int64),
+            self.phases[row, :depth],
+            tuple(slopes),
+            self.multipliers[row, :depth],
+        )
+
+
+@dataclass(frozen=True)
 class PhaseSplitEvidence:
     """Leaves of a binary tree over ReLU phases that together cover the domain."""
 
-    leaves: tuple[PhaseLeaf, ...]
+    parts: tuple[PhaseLeaves, ...]
+
+    def leaves(self, widths: Sequence[int]) -> list[PhaseLeaf]:
+        """The leaves one by one. widths: of the layers of the network."""
+        return [part.leaf(row, widths) for part in self.parts for row in range(len(part))]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from leo_cli.stability.encoding import findings_from, findings_to
 from leo_cli.stability.knowledge import Findings
 
 FILE = "journal.jsonl"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass

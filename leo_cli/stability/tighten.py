@@ -102,13 +102,11 @@ class _Leaves:
         can = self.split[every, leaf, 0] >= 0
         first = join([self.parts[i].take(every[q : q + 1]) for q, i in enumerate(leaf.tolist())])
         second = first.take(every)
-        for q in np.flatnonzero(can).tolist():
-            k, unit = self.split[q, leaf[q]].tolist()
-            a = float(self.weight[q, leaf[q]])
-            first.assume(q, k, unit, 1, a)
-            second.assume(q, k, unit, -1, a)
-        parent, new = self.value[every, leaf], np.full(len(every), len(self.parts))
         rows = np.flatnonzero(can)
+        where, weight = self.split[rows, leaf[rows]], self.weight[rows, leaf[rows]]
+        first.assume(rows, where, 1, weight)
+        second.assume(rows, where, -1, weight)
+        parent, new = self.value[every, leaf], np.full(len(every), len(self.parts))
         self.parts.append(second.take(every))
         for half, place in ((first, leaf), (second, new)):
             asked = Signed(self.asked.unit[rows], self.asked.sign[rows])

@@ -28,9 +28,8 @@ def test_bounds_of_both_phases_hold_and_start_no_lower_than_without(data: st.Dat
             halves = []
             for phase in (1, -1):
                 dual = parent.dual.take(np.arange(len(rows)))
-                for row in range(len(rows)):
-                    a = float(parent.coefficients[k][row, unit])
-                    dual.assume(row, k, int(unit), phase, a)
+                where = np.tile([k, unit], (len(rows), 1))
+                dual.assume(np.arange(len(rows)), where, phase, parent.coefficients[k][:, unit])
                 assert (phase * dual.multipliers[k][:, unit] <= 0).all()  # type: ignore[index]
                 child = optimise(problem, rows, dual, 0).bound
                 halves.append(child)

@@ -13,18 +13,23 @@ from leo_cli.stability.evidence import (
     InputSplitEvidence,
     IntervalEvidence,
     LinearEvidence,
-    PhaseLeaf,
+    PhaseLeaves,
     PhaseSplitEvidence,
 )
 from leo_cli.stability.journal import FILE, open_journal
 from leo_cli.stability.knowledge import Bound, Claim, Findings
 
-LEAF = PhaseLeaf(
-    np.array([0]), np.array([3]), np.array([True]), (np.array([0.1, 1 / 3]), None), np.array([2.5])
+LEAVES = PhaseLeaves(
+    np.array([[0, -1], [0, 0]], np.int32),
+    np.array([[3, -1], [3, 1]], np.int32),
+    np.array([[True, False], [False, True]]),
+    np.array([[2.5, 0.0], [0.0, 1e-310]]),
+    (np.array([[0.1, 1 / 3], [0.0, 1.0]], np.float32), None),
+    (np.array([1, 3], np.int32), np.array([0], np.int32)),
 )
 FOUND = Findings(
     bounds=(
-        Bound(1, 2, True, -1 / 3, PhaseSplitEvidence((LEAF,))),
+        Bound(1, 2, True, -1 / 3, PhaseSplitEvidence((LEAVES,))),
         Bound(1, 3, False, 5e-324, LinearEvidence((np.array([0.25]), None))),
         Bound(0, 0, True, 0.0, IntervalEvidence()),
         Bound(2, 1, True, -1.0, InputSplitEvidence(np.array([-1]), np.zeros(1), -np.ones((1, 2)))),
@@ -45,6 +50,15 @@ def _same(a: object, b: object) -> bool:
             _same(getattr(a, name), getattr(b, name)) for name in a.__dataclass_fields__
         )
     return a == b
+
+
+def test_leaves_come_in_units_of_the_full_network() -> None:
+    first, second = PhaseSplitEvidence((LEAVES,)).leaves([4, 2])
+    assert first.layers.tolist() == [0] and first.units.tolist() == [3]
+    assert first.phases.tolist() == [True] and first.multipliers.tolist() == [2.5]
+    assert second.units.tolist() == [3, 1] and second.phases.tolist() == [False, True]
+    assert second.slopes[1] is None
+    assert np.asarray(second.slopes[0]).tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
 def test_gives_back_what_was_recorded(tmp_path: Path) -> None:
