@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leo_cli.arrays import Bools, Floats, Ints
+from leo_cli.arrays import Bools, Floats, Ints, Singles
 from leo_cli.bounds.adam import Ascent
 from leo_cli.bounds.dual import Dual, join, relaxations_of, stack
 from leo_cli.bounds.linear import Backward, Relaxed, backward
@@ -31,21 +31,28 @@ RATE, DECAY = 0.2, 0.95  # step size of slopes, and its factor a step
 @dataclass(frozen=True)
 class Optimised:
     """bound: (m,) proved. dual: what gave it. coefficients, minimisers: of that bound (see
-    Backward).
+    Backward); the latter float64 or float32. values: (m,) of the objective at the minimisers, in
+    floats, if known.
     """
 
     bound: Floats
     dual: Dual
-    minimisers: Floats
+    minimisers: Floats | Singles
     gaps: tuple[Floats | None, ...]
     coefficients: tuple[Floats, ...]
+    values: Floats | None = None
 
     def take(self, rows: Bools | Ints) -> Optimised:
         """A copy of some rows."""
         gaps = tuple(None if gap is None else gap[rows] for gap in self.gaps)
         coefficients = tuple(a[rows] for a in self.coefficients)
         return Optimised(
-            self.bound[rows], self.dual.take(rows), self.minimisers[rows], gaps, coefficients
+            self.bound[rows],
+            self.dual.take(rows),
+            self.minimisers[rows],
+            gaps,
+            coefficients,
+            None if self.values is None else self.values[rows],
         )
 
 
@@ -57,6 +64,7 @@ def join_optimised(parts: Sequence[Optimised]) -> Optimised:
         np.concatenate([part.minimisers for part in parts]),
         tuple(stack(gap) for gap in zip(*(part.gaps for part in parts), strict=True)),
         tuple(np.concatenate(a) for a in zip(*(part.coefficients for part in parts), strict=True)),
+        stack([part.values for part in parts]),
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,26 +32,38 @@ from leo_cli.stability.witness import climb
 BATCH = 512  # nodes bounded together
 TIE = 1e-2  # of what counts as near a tie: gaps that are the inaccuracy of a linear program
 CLIMB_STEPS = 8  # from the worst minimiser of a question
+TURN, MORE = 4096, 4  # nodes of a question before others have their turn, and its growth
 
 
 @dataclass(frozen=True)
 class Branching:
     """Decides every open question of a layer, given time. small_only: leave layers alone for which
-    linear programs are too dear."""
+    linear programs are too dear. unfinished: by layer, searches that the budget ended: they go on
+    where they were, as long as the bounds that they rest on are the best ones known."""
 
     small_only: bool = False
     name: str = "branch"
+    unfinished: dict[int, _Search] = field(default_factory=dict, compare=False, repr=False)
 
     def decide(
         self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
     ) -> Iterator[Findings]:
         for k in layers:
-            search = _Search(knowledge, k, budget)
+            search = self._search(knowledge, k, budget)
             if self.small_only and not search.bounds.small:
                 continue
-            while (search.nodes or search.waiting) and not budget.expired():
+            while search.open and not budget.expired():
                 yield from search.advance()
             knowledge = search.knowledge
+            if search.open:
+                self.unfinished[k] = search
+
+    def _search(self, knowledge: Knowledge, layer: int, budget: Budget) -> _Search:
+        search = self.unfinished.pop(layer, None)
+        if search is None or not search.rests_on(knowledge):
+            return _Search(knowledge, layer, budget)
+        search.knowledge, search.budget = knowledge, budget
+        return search
 
 
 class _Search:
@@ -75,9 +87,24 @@ class _Search:
         self.units = Units.of(self.problem)
         self.nodes: list[Nodes] = []
         self.waiting: list[Nodes] = []  # of questions that are not begun, the easiest last
+        self.late: list[Nodes] = []  # of questions that have had their turn
+        self.turn, self.taken = TURN, np.zeros(count, dtype=np.int64)  # nodes of each question
         if count:
             dual = initial(self.problem, count, phased=True)
             self.nodes = [fresh(dual, count)]
+
+    @property
+    def open(self) -> bool:
+        return bool(self.nodes or self.waiting or self.late)
+
+    def rests_on(self, knowledge: Knowledge) -> bool:
+        """Whether the bounds of all earlier layers are still the best ones known."""
+        mine = self.knowledge
+        return all(
+            np.array_equal(mine.lower[k], knowledge.lower[k])
+            and np.array_equal(mine.upper[k], knowledge.upper[k])
+            for k in range(self.layer)
+        )
 
     def advance(self) -> Iterator[Findings]:
         """Bound a batch, settle or branch its nodes; what questions and points this answered."""
@@ -89,7 +116,7 @@ class _Search:
         root = bool(np.isinf(batch.bound).any())
         result = self.bounds.of(self._signed(batch), batch.dual, root)
         bound = np.maximum(result.bound, batch.bound)
-        points = self._witnesses(self._candidates(batch, result.minimisers, bound))
+        points = self._witnesses(self._candidates(batch, result, bound))
         if len(points):
             yield Findings(points=points)
         proved = bound >= 0
@@ -109,11 +136,19 @@ class _Search:
 
     def _next_batch(self) -> Nodes | None:
         """The most recent nodes of questions that are still asked; where these are few, those of
-        the easiest question that waits: what is begun is finished first."""
+        the easiest question that waits: what is begun is finished first, but for questions that
+        take more than their turn: they wait until all others have had theirs."""
         parts, total = [], 0
-        while (self.nodes or self.waiting) and total < BATCH:
+        while self.open and total < BATCH:
+            if not (self.nodes or self.waiting):
+                self.turn *= MORE
+                self.nodes, self.late = self.late, []
             part = (self.nodes or self.waiting).pop()
             part = part.take(np.flatnonzero(self._asked(part.question)))
+            over = self.taken[part.question] > self.turn
+            if over.any():
+                self.late.append(part.take(np.flatnonzero(over)))
+                part = part.take(np.flatnonzero(~over))
             if len(part) > BATCH - total:
                 room = BATCH - total
                 self.nodes.append(part.take(np.arange(len(part) - room)))
@@ -121,7 +156,10 @@ class _Search:
             if len(part):
                 parts.append(part)
                 total += len(part)
-        return join_nodes(parts) if parts else None
+        batch = join_nodes(parts) if parts else None
+        if batch is not None:
+            self.taken += np.bincount(batch.question, minlength=len(self.taken))
+        return batch
 
     def _asked(self, questions: Ints) -> Bools:
         """Which nodes belong to questions that are neither answered nor given up."""
@@ -139,17 +177,21 @@ class _Search:
         sign = np.array([-1.0 if q.above else 1.0 for q in asked])
         return Signed(np.array([q.unit for q in asked], dtype=np.int64), sign)
 
-    def _candidates(self, batch: Nodes, minimisers: Floats, bound: Floats) -> Floats:
+    def _candidates(self, batch: Nodes, result: Optimised, bound: Floats) -> Floats:
         """Points that may answer a question: minimisers of nodes that are not proved, if they do in
         floats; at batches 1, 2, 4, 8, ... all of them, for other questions, and for each question
         what a short climb from the worst of them finds.
         """
+        project, every = self.knowledge.domain.project, not self.batches & (self.batches - 1)
         failed = np.flatnonzero(bound < 0)
+        if result.values is not None and not every:
+            failed = failed[result.values[failed] < 0]
+        points = result.minimisers[failed].astype(np.float64)
         if len(failed) == 0:
-            return minimisers[:0]
-        points = self.knowledge.domain.project(minimisers[failed])
+            return points
+        points = project(points)
         asked = self._signed(batch.take(failed))
-        if self.batches & (self.batches - 1):
+        if not every:
             z = self.problem.network.pre_activations(points)[-1]
             return points[asked.sign * z[np.arange(len(failed)), asked.unit] < 0]
         order = np.lexsort((bound[failed], batch.question[failed]))

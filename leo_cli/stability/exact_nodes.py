@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from leo_cli.arrays import Floats
+from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.dual import Dual, relaxations_of
 from leo_cli.bounds.exact import LARGEST, down, exact_lower_bound, is_exact
 from leo_cli.bounds.linear import Relaxed
@@ -30,9 +30,10 @@ class ExactNodes:
         self.possible = is_exact(problem) and problem.network.connections <= MOST_NUMBERS
         self.near = NEAR * problem.magnitudes[-1].sums
 
-    def near_tie(self, unit: int, bound: float) -> bool:
+    def near_ties(self, units: Ints, bounds: Floats) -> Bools:
         # a bound of -inf comes from overflow, and so may slopes that are no numbers
-        return self.possible and max(-self.near[unit], -LARGEST) <= bound < 0.0
+        least = np.maximum(-self.near[units], -LARGEST)
+        return np.asarray(self.possible & (least <= bounds) & (bounds < 0.0))
 
     def settle(self, unit: int, sign: float, node: Dual) -> tuple[float, Dual] | None:
         """A bound >= 0 of sign * z of a node (one row), and what gave it; None if none was

@@ -156,6 +156,7 @@ class _Search:
         self.cost: dict[str, float] = {}
         self.notes: list[str] = []
         self.milps = 0
+        self.rungs: dict[str, Decider] = {}
 
     def run(self) -> StabilityMap:
         network = self.knowledge.network
@@ -234,7 +235,9 @@ class _Search:
             if name in RUNGS and wanted and not later and not self.budget.expired():
                 part = share if name in DEAR else self.budget
                 start = time.perf_counter()
-                self._try(RUNGS[name](self.options, self.points), (k,), part)
+                if name not in self.rungs:  # one for all layers: some go on where they were
+                    self.rungs[name] = RUNGS[name](self.options, self.points)
+                self._try(self.rungs[name], (k,), part)
                 if name == "branch" and k < self.knowledge.network.relu_layers[-1]:
                     spent = time.perf_counter() - start
                     thorough = spent >= MUCH_BRANCHING

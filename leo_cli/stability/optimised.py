@@ -61,7 +61,7 @@ class OptimisedSlopes:
                 zip(asked.unit.tolist(), asked.sign.tolist(), proved.tolist(), strict=True)
             )
         )
-        points = knowledge.domain.project(found.minimisers)
+        points = knowledge.domain.project(np.asarray(found.minimisers, dtype=np.float64))
         return Findings(bounds, points=points[knowledge.domain.contains(points)])
 
 
