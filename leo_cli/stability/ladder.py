@@ -88,7 +88,8 @@ RUNGS: dict[str, Callable[[ClassifyOptions, Floats], Decider]] = {
 # in the end is often nothing for the other
 FIRST_TURN = 2.0
 SPLIT_SHARE = 0.6  # of the time left that input splitting may take before dearer rungs have theirs
-TIGHTEN_SHARE, TIGHTEN_SECONDS = 0.5, 1.0  # of the time that branching took, and more
+TIGHTEN_SHARE, TIGHTEN_SECONDS = 1.0, 2.0  # of the time that branching took, and more
+FIRST_BRANCHING = 0.5  # seconds after which earlier layers are tightened more
 MUCH_BRANCHING, FEW_ROUNDS = 0.5, 8  # seconds in one layer from which on tightening is thorough
 DEAR = ("identities", "branch", "milp")  # take all the time that they may have
 CHEAP = ("samples", "interval", "linear")  # sooner done again than read from a journal
@@ -157,6 +158,7 @@ class _Search:
         self.notes: list[str] = []
         self.milps = 0
         self.rungs: dict[str, Decider] = {}
+        self.loose: list[int] = []  # layers that were tightened a little only
 
     def run(self) -> StabilityMap:
         network = self.knowledge.network
@@ -237,13 +239,31 @@ class _Search:
                 start = time.perf_counter()
                 if name not in self.rungs:  # one for all layers: some go on where they were
                     self.rungs[name] = RUNGS[name](self.options, self.points)
+                if name == "branch" and self.loose:
+                    self._try(self.rungs[name], (k,), part.at_most(FIRST_BRANCHING))
+                    self._tighten_again(k)
                 self._try(self.rungs[name], (k,), part)
                 if name == "branch" and k < self.knowledge.network.relu_layers[-1]:
                     spent = time.perf_counter() - start
                     thorough = spent >= MUCH_BRANCHING
                     part = self.budget.at_most(TIGHTEN_SHARE * spent + TIGHTEN_SECONDS)
                     self._try(Tightening(ROUNDS if thorough else FEW_ROUNDS), (k,), part)
+                    if not thorough:
+                        self.loose.append(k)
         self._trust(k)
+
+    def _tighten_again(self, k: int) -> None:
+        """Where layer k turns out to be hard: tighten the layers before it that were tightened a
+        little only, and bound those after them again."""
+        loose = [j for j in self.loose if j < k]
+        if not loose or not self._open((k,)):
+            return
+        for j in range(loose[0], k + 1):
+            if j > loose[0]:
+                self._bound(j)
+            if j in loose:
+                self.loose.remove(j)
+                self._try(Tightening(ROUNDS), (j,), self.budget.at_most(TIGHTEN_SECONDS))
 
     def _trust(self, k: int) -> None:
         if self.options.trust_solver:
