@@ -84,3 +84,36 @@ def test_easy_questions_are_finished_first(monkeypatch: pytest.MonkeyPatch) -> N
     assert max(begun) <= 4
     decided = Branching().decide(known, (2,), Budget())
     assert len({(b.unit, b.above) for f in decided for b in f.bounds}) > 0
+
+
+def test_a_search_that_was_ended_goes_on_while_its_bounds_are_the_best_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Questions that take more than their turn wait, and none is lost."""
+    monkeypatch.setattr(branch, "BATCH", 4)
+    monkeypatch.setattr(branch, "TURN", 2)
+    options = ClassifyOptions(deciders=("samples", "interval", "linear"))
+    cheap = classify(network(), BOX, options)
+    start = Knowledge.start(network(), BOX)
+    known = replace(
+        start,
+        lower=tuple(layer.lower for layer in cheap.layers),
+        upper=tuple(layer.upper for layer in cheap.layers),
+    )
+    wanted = {
+        (b.unit, b.above) for f in Branching().decide(known, (2,), Budget()) for b in f.bounds
+    }
+    ticks = iter(range(10**6))
+    branching, found, runs = Branching(), set(), 0
+    while runs == 0 or branching.unfinished:
+        runs += 1
+        short = Budget(deadline=next(ticks) + 4.0, clock=lambda: float(next(ticks)))
+        for findings in branching.decide(known, (2,), short):
+            found |= {(b.unit, b.above) for b in findings.bounds}
+            known = known.learn(findings, None, "branch")
+    assert runs > 2
+    assert found == wanted
+    search = branch._Search(known, 2, Budget())
+    better = tuple(bound + (k == 0) for k, bound in enumerate(known.lower))
+    assert search.rests_on(known)
+    assert not search.rests_on(replace(known, lower=better))
