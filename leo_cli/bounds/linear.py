@@ -87,6 +87,13 @@ def relaxed(
     return Relaxed(small, domain, tuple(live), low, high, tuple(magnitudes), relaxations)
 
 
+def products(problem: Relaxed) -> int:
+    """Products of numbers in one pass through the layers, for one row: a measure of work that does
+    not depend on the machine."""
+    layers = problem.network.layers
+    return sum(layer.width * term.map.in_features for layer in layers for term in layer.terms)
+
+
 def _restrict(layer: Layer, rows: Ints, live: Sequence[Ints]) -> Layer:
     """The layer's `rows`, reading only the live units of its sources."""
     terms = tuple(

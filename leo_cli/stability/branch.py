@@ -19,7 +19,7 @@ import numpy as np
 
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.bounds.dual import initial
-from leo_cli.bounds.linear import Relaxed, Signed, relaxed
+from leo_cli.bounds.linear import Relaxed, Signed, products, relaxed
 from leo_cli.bounds.slopes import Optimised
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import PhaseSplitEvidence
@@ -39,11 +39,14 @@ TURN, MORE = 4096, 4  # nodes of a question before others have their turn, and i
 class Branching:
     """Decides every open question of a layer, given time. small_only: leave layers alone for which
     linear programs are too dear. unfinished: by layer, searches that the budget ended: they go on
-    where they were, as long as the bounds that they rest on are the best ones known."""
+    where they were, as long as the bounds that they rest on are the best ones known. most: after
+    how much work (bounds/linear.py, products) a call ends. work: by layer, done so far."""
 
     small_only: bool = False
+    most: float = np.inf
     name: str = "branch"
     unfinished: dict[int, _Search] = field(default_factory=dict, compare=False, repr=False)
+    work: dict[int, float] = field(default_factory=dict, compare=False, repr=False)
 
     def decide(
         self, knowledge: Knowledge, layers: tuple[int, ...], budget: Budget
@@ -52,9 +55,11 @@ class Branching:
             search = self._search(knowledge, k, budget)
             if self.small_only and not search.bounds.small:
                 continue
-            while search.open and not budget.expired():
+            begun = search.work
+            while search.open and search.work - begun < self.most and not budget.expired():
                 yield from search.advance()
             knowledge = search.knowledge
+            self.work[k] = self.work.get(k, 0.0) + search.work - begun
             if search.open:
                 self.unfinished[k] = search
 
@@ -92,6 +97,11 @@ class _Search:
         if count:
             dual = initial(self.problem, count, phased=True)
             self.nodes = [fresh(dual, count)]
+
+    @property
+    def work(self) -> float:
+        """Products that its nodes took, a pass for each node."""
+        return float(self.taken.sum()) * products(self.problem)
 
     @property
     def open(self) -> bool:

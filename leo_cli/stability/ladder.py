@@ -84,13 +84,15 @@ RUNGS: dict[str, Callable[[ClassifyOptions, Floats], Decider]] = {
     "branch": lambda options, points: Branching(),
     "milp": lambda options, points: _unit_milps(options),
 }
+SECOND = 2.0**29  # products of about a second of branching on the machine of benchmarks/README.md
 # seconds after which splitting makes way for linear programs, once: what one of the two cannot do
 # in the end is often nothing for the other
 FIRST_TURN = 2.0
 SPLIT_SHARE = 0.6  # of the time left that input splitting may take before dearer rungs have theirs
-TIGHTEN_SHARE, TIGHTEN_SECONDS = 1.0, 2.0  # of the time that branching took, and more
-FIRST_BRANCHING = 0.5  # seconds after which earlier layers are tightened more
-MUCH_BRANCHING, FEW_ROUNDS = 0.5, 8  # seconds in one layer from which on tightening is thorough
+# work, not seconds (bounds/linear.py, products): what is found must not depend on the machine
+TIGHTEN_SHARE, TIGHTEN_MORE = 1.0, 2.0 * SECOND  # of the work of branching, and more
+FIRST_BRANCHING = 0.5 * SECOND  # after which earlier layers are tightened more
+MUCH_BRANCHING, FEW_ROUNDS = 0.5 * SECOND, 8  # in one layer from which on tightening is thorough
 DEAR = ("identities", "branch", "milp")  # take all the time that they may have
 CHEAP = ("samples", "interval", "linear")  # sooner done again than read from a journal
 
@@ -236,18 +238,18 @@ class _Search:
             later = name == "milp" and self.options.formulation == "network"
             if name in RUNGS and wanted and not later and not self.budget.expired():
                 part = share if name in DEAR else self.budget
-                start = time.perf_counter()
                 if name not in self.rungs:  # one for all layers: some go on where they were
                     self.rungs[name] = RUNGS[name](self.options, self.points)
-                if name == "branch" and self.loose:
-                    self._try(self.rungs[name], (k,), part.at_most(FIRST_BRANCHING))
+                rung = self.rungs[name]
+                if isinstance(rung, Branching) and self.loose:
+                    self._try(replace(rung, most=FIRST_BRANCHING), (k,), part)
                     self._tighten_again(k)
-                self._try(self.rungs[name], (k,), part)
-                if name == "branch" and k < self.knowledge.network.relu_layers[-1]:
-                    spent = time.perf_counter() - start
-                    thorough = spent >= MUCH_BRANCHING
-                    part = self.budget.at_most(TIGHTEN_SHARE * spent + TIGHTEN_SECONDS)
-                    self._try(Tightening(ROUNDS if thorough else FEW_ROUNDS), (k,), part)
+                self._try(rung, (k,), part)
+                if isinstance(rung, Branching) and k < self.knowledge.network.relu_layers[-1]:
+                    work = rung.work.get(k, 0.0)
+                    thorough = work >= MUCH_BRANCHING
+                    rounds = ROUNDS if thorough else FEW_ROUNDS
+                    self._try(Tightening(rounds, TIGHTEN_SHARE * work + TIGHTEN_MORE), (k,))
                     if not thorough:
                         self.loose.append(k)
         self._trust(k)
@@ -263,7 +265,7 @@ class _Search:
                 self._bound(j)
             if j in loose:
                 self.loose.remove(j)
-                self._try(Tightening(ROUNDS), (j,), self.budget.at_most(TIGHTEN_SECONDS))
+                self._try(Tightening(ROUNDS, TIGHTEN_MORE), (j,))
 
     def _trust(self, k: int) -> None:
         if self.options.trust_solver:

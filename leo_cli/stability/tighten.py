@@ -17,7 +17,7 @@ import numpy as np
 
 from leo_cli.arrays import Floats, Ints
 from leo_cli.bounds.dual import Dual, initial, join, relaxations_of
-from leo_cli.bounds.linear import Relaxed, Signed, backward, relaxed
+from leo_cli.bounds.linear import Relaxed, Signed, backward, products, relaxed
 from leo_cli.bounds.slopes import BLOCK, Optimised
 from leo_cli.parallel import map_blocks
 from leo_cli.stability.budget import Budget
@@ -31,9 +31,11 @@ MOST_NUMBERS = 2**24  # of the slopes of all leaves: some hundred megabytes
 
 @dataclass(frozen=True)
 class Tightening:
-    """Improves the bounds of a layer's units that are unstable or undecided."""
+    """Improves the bounds of a layer's units that are unstable or undecided. work: that it may take
+    (bounds/linear.py, products; a pass for each leaf)."""
 
     rounds: int = ROUNDS
+    work: float = np.inf
     name: str = "tighten"
 
     def decide(
@@ -46,6 +48,8 @@ class Tightening:
             units = np.flatnonzero((knowledge.lower[k] < 0) & (knowledge.upper[k] > 0))
             width = sum(len(live) for live in problem.live[:-1])
             rounds = min(self.rounds, MOST_NUMBERS // max(1, 2 * len(units) * width) - 1)
+            each = 4 * len(units) * products(problem)  # two halves for two bounds of each unit
+            rounds = int(min(rounds, self.work // max(1, each)))
             if len(units) and width and rounds > 0 and not budget.expired():
                 asked = Signed(np.tile(units, 2), np.repeat([1.0, -1.0], len(units)))
                 yield _found(k, asked, _Leaves(problem, asked, budget, rounds).improve())
