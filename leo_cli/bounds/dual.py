@@ -38,6 +38,11 @@ class Dual:
             tuple(None if a is None else a[rows] for a in self.multipliers),
         )
 
+    @property
+    def nbytes(self) -> int:
+        arrays = (*self.phases, *self.alphas, *self.multipliers)
+        return sum(0 if a is None else a.nbytes for a in arrays)
+
     def assume(self, rows: Ints, where: Ints, phase: int, a: Floats) -> None:
         """Assume a phase of one unit in each of some rows (in place), with the multiplier with
         which the bound is no worse than without.

@@ -22,7 +22,7 @@ from leo_cli.bounds.dual import initial
 from leo_cli.bounds.linear import Relaxed, Signed, products, relaxed
 from leo_cli.bounds.slopes import Optimised
 from leo_cli.stability.budget import Budget
-from leo_cli.stability.evidence import PhaseSplitEvidence
+from leo_cli.stability.evidence import PhaseLeaves, PhaseSplitEvidence, TightenedEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
 from leo_cli.stability.node_bounds import NodeBounds, dearest
 from leo_cli.stability.nodes import Nodes, Question, Units, fresh, join_nodes
@@ -32,6 +32,8 @@ from leo_cli.stability.witness import climb
 BATCH = 512  # nodes bounded together
 TIE = 1e-2  # of what counts as near a tie: gaps that are the inaccuracy of a linear program
 CLIMB_STEPS = 8  # from the worst minimiser of a question
+LEAVES = 2**29  # bytes of the evidence of a layer
+KEPT = 2**29  # bytes of all searches that may go on later
 TURN, MORE = 4096, 4  # nodes of a question before others have their turn, and its growth
 
 
@@ -39,7 +41,8 @@ TURN, MORE = 4096, 4  # nodes of a question before others have their turn, and i
 class Branching:
     """Decides every open question of a layer, given time. small_only: leave layers alone for which
     linear programs are too dear. unfinished: by layer, searches that the budget ended: they go on
-    where they were, as long as the bounds that they rest on are the best ones known. most: after
+    where they were, as long as the bounds that they rest on are the best ones known, and if not too
+    large to be kept. most: after
     how much work (bounds/linear.py, products) a call ends. work: by layer, done so far."""
 
     small_only: bool = False
@@ -60,7 +63,8 @@ class Branching:
                 yield from search.advance()
             knowledge = search.knowledge
             self.work[k] = self.work.get(k, 0.0) + search.work - begun
-            if search.open:
+            kept = sum(other.nbytes for other in self.unfinished.values())
+            if search.open and kept + search.nbytes <= KEPT:
                 self.unfinished[k] = search
 
     def _search(self, knowledge: Knowledge, layer: int, budget: Budget) -> _Search:
@@ -93,6 +97,7 @@ class _Search:
         self.nodes: list[Nodes] = []
         self.waiting: list[Nodes] = []  # of questions that are not begun, the easiest last
         self.late: list[Nodes] = []  # of questions that have had their turn
+        self.room = LEAVES
         self.turn, self.taken = TURN, np.zeros(count, dtype=np.int64)  # nodes of each question
         if count:
             dual = initial(self.problem, count, phased=True)
@@ -102,6 +107,11 @@ class _Search:
     def work(self) -> float:
         """Products that its nodes took, a pass for each node."""
         return float(self.taken.sum()) * products(self.problem)
+
+    @property
+    def nbytes(self) -> int:
+        nodes = sum(part.dual.nbytes for part in (*self.nodes, *self.waiting, *self.late))
+        return nodes + sum(leaves.nbytes for q in self.questions for leaves in q.leaves)
 
     @property
     def open(self) -> bool:
@@ -142,7 +152,7 @@ class _Search:
             question.seconds += seconds * nodes / len(batch)
             question.stuck |= question.seconds > self.budget.unit_seconds
             if question.stuck:
-                question.leaves.clear()
+                self._forget(question)
 
     def _next_batch(self) -> Nodes | None:
         """The most recent nodes of questions that are still asked; where these are few, those of
@@ -236,15 +246,29 @@ class _Search:
             own = rows[batch.question[rows] == index]
             question.open_nodes -= len(own)
             question.bound = min(question.bound, float(result.bound[own].min()))
-            question.leaves.append(self.units.leaves(batch.path, result.dual, own))
+            self._keep(question, self.units.leaves(batch.path, result.dual, own))
             if question.open_nodes == 0 and not question.stuck:
                 value = -question.bound if question.above else question.bound
-                evidence = PhaseSplitEvidence(tuple(question.leaves))
+                leaves = tuple(question.leaves)
+                evidence = PhaseSplitEvidence(leaves) if question.kept else TightenedEvidence()
                 question.leaves.clear()
                 bound = Bound(self.layer, question.unit, question.above, value, evidence)
                 found = Findings((bound,))
                 self.knowledge = self.knowledge.learn(found, None, Branching.name)
                 yield found
+
+    def _keep(self, question: Question, leaves: PhaseLeaves) -> None:
+        """Keep leaves as evidence, as far as there is room: what is proved is proved without."""
+        if question.kept and self.room >= leaves.nbytes:
+            self.room -= leaves.nbytes
+            question.leaves.append(leaves)
+        elif question.kept:
+            question.kept = False
+            self._forget(question)
+
+    def _forget(self, question: Question) -> None:
+        self.room += sum(part.nbytes for part in question.leaves)
+        question.leaves.clear()
 
     def _branch(
         self, batch: Nodes, result: Optimised, bound: Floats, rows: Ints, root: bool

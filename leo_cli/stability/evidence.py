@@ -74,6 +74,11 @@ class PhaseLeaves:
     def __len__(self) -> int:
         return len(self.layers)
 
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.layers, self.units, self.phases, self.multipliers, *self.slopes)
+        return sum(0 if a is None else a.nbytes for a in arrays)
+
     def leaf(self, row: int, widths: Sequence[int]) -> PhaseLeaf:
         """widths: of the layers of the full network."""
         depth = int((self.layers[row] >= 0).sum())
@@ -112,8 +117,9 @@ class IdentityEvidence:
 
 @dataclass(frozen=True)
 class TightenedEvidence:
-    """A bound by branch and bound for the sake of later layers (stability/tighten.py), whose leaves
-    are not kept. The proof checker has no record for it."""
+    """A bound by branch and bound whose leaves are not kept: for the sake of later layers
+    (stability/tighten.py), or because they are too many (stability/branch.py). The proof checker
+    has no record for it."""
 
 
 @dataclass(frozen=True)

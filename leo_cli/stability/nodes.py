@@ -78,6 +78,7 @@ class Question:
     open_nodes: int = 1
     bound: float = np.inf  # least bound of the finished leaves
     leaves: list[PhaseLeaves] = field(default_factory=list)
+    kept: bool = True  # whether leaves are: there may be more than memory holds
     stuck: bool = (
         False  # given up: out of time, or a node that can be neither bounded nor branched (a tie)
     )

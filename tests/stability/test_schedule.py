@@ -11,6 +11,7 @@ from leo_cli.domain import Domain
 from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.stability import Budget, ClassifyOptions, State, branch, classify, ladder
 from leo_cli.stability.branch import Branching
+from leo_cli.stability.evidence import PhaseSplitEvidence
 from leo_cli.stability.knowledge import Findings, Knowledge
 
 INPUTS, WIDTH, LAYERS = 20, 12, 3
@@ -117,3 +118,17 @@ def test_a_search_that_was_ended_goes_on_while_its_bounds_are_the_best_known(
     better = tuple(bound + (k == 0) for k, bound in enumerate(known.lower))
     assert search.rests_on(known)
     assert not search.rests_on(replace(known, lower=better))
+
+
+def test_leaves_for_which_there_is_no_room_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ClassifyOptions(deciders=NAMES)
+    with_leaves = classify(network(), BOX, options)
+    monkeypatch.setattr(branch, "LEAVES", 0)
+    without = classify(network(), BOX, options)
+    by_branching = 0
+    for ours, theirs in zip(with_leaves.layers, without.layers, strict=True):
+        assert [v.state for v in ours.verdicts] == [v.state for v in theirs.verdicts]
+        for verdict in theirs.verdicts:
+            assert not isinstance(verdict.evidence, PhaseSplitEvidence)
+        by_branching += sum(isinstance(v.evidence, PhaseSplitEvidence) for v in ours.verdicts)
+    assert by_branching > 0
