@@ -15,7 +15,7 @@ question alone; the trees take turns, each turn longer than the one before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,6 @@ from leo_cli.stability.box_bounds import Asked
 from leo_cli.stability.box_points import climbed, points_of, walked
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.cover import Cover
-from leo_cli.stability.evidence import InputSplitEvidence
 from leo_cli.stability.knowledge import Findings, Key, Knowledge
 from leo_cli.stability.replay import replay
 from leo_cli.stability.walk import starts, walk
@@ -176,18 +175,3 @@ class _Run:
         news = self.knowledge.witnesses[before:]
         if len(news):
             yield Findings(points=news)
-
-
-def plain_tree(
-    knowledge: Knowledge, questions: Iterable[Key], budget: Budget, most_boxes: int = 1_000_000
-) -> InputSplitEvidence:
-    """A tree of boxes in each of which bounds with default slopes settle the questions, but for
-    those that turn out to be false: for proofs, whose trees carry no slopes. As far as the budget
-    lets it."""
-    nothing = tuple(np.zeros(layer.width, dtype=bool) for layer in knowledge.network.layers)
-    asked = Asked(nothing, nothing).only(questions)
-    run = _Run(knowledge, (), np.random.default_rng(0), budget, most_boxes)
-    cover = Cover(knowledge, asked, few=0)
-    for _ in run.advance(cover, most_boxes):
-        continue
-    return cover.tree.evidence()

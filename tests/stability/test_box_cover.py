@@ -20,9 +20,7 @@ from leo_cli.stability import Budget, ClassifyOptions, State, classify, split
 from leo_cli.stability.box_bounds import FEW, Asked
 from leo_cli.stability.boxes import Boxes
 from leo_cli.stability.cover import Cover
-from leo_cli.stability.evidence import InputSplitEvidence
 from leo_cli.stability.knowledge import Findings, Knowledge
-from leo_cli.stability.split import plain_tree
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # overflow is meant to happen
 
@@ -120,23 +118,6 @@ def test_boxes_share_out_the_domain(data: st.DataObject) -> None:
     assert total == pytest.approx(prod((domain.upper - domain.lower).tolist()))
 
 
-def leaves(tree: InputSplitEvidence, domain: Domain) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    stack = [(0, domain.lower, domain.upper)]
-    while stack:
-        node, lower, upper = stack.pop()
-        axis = int(tree.axis[node])
-        if axis < 0:
-            yield lower, upper
-            continue
-        middle = np.array(tree.cut[node])
-        first, second = upper.copy(), lower.copy()
-        first[axis] = second[axis] = middle
-        stack += [
-            (int(tree.child[node][0]), lower, first),
-            (int(tree.child[node][1]), second, upper),
-        ]
-
-
 def random_network(seed: int) -> Network:
     rng = np.random.default_rng(seed)
     layers, width = [], 3
@@ -146,26 +127,6 @@ def random_network(seed: int) -> Network:
         layers.append(Layer(f"layer{k}", (Term(k, matrix),), bias, relu=k < 2))
         width = 8
     return Network(3, tuple(layers), (3,))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_leaves_of_a_plain_tree_need_no_other_slopes(seed: int) -> None:
-    """Bounds with default slopes, each leaf a domain of its own, settle every question."""
-    network, domain = random_network(seed), Domain(-np.ones(3), np.ones(3))
-    found = classify(network, domain, ClassifyOptions(("samples", "interval", "linear", "branch")))
-    stable = [
-        (1, int(unit), state is State.INACTIVE)
-        for state in (State.INACTIVE, State.ACTIVE)
-        for unit in found.layers[1].units(state)
-    ]
-    knowledge = known_by_intervals(network, domain)
-    for lower, upper in leaves(plain_tree(knowledge, stable, Budget()), domain):
-        part = Domain(lower, upper, dtype="float64")
-        inside = known_by_intervals(network, part)
-        problem = relaxed(network, part, inside.lower, inside.upper, 1)
-        for _, unit, above in stable:
-            objective = Signed(np.array([unit]), np.array([-1.0 if above else 1.0]))
-            assert backward(problem, objective).bound[0] >= 0
 
 
 def test_signed_objectives_are_rows_of_the_identity() -> None:
@@ -207,13 +168,3 @@ def test_questions_on_their_own_are_all_decided() -> None:
         for one, other in zip(whole.layers, turns.layers, strict=True):
             assert [v.state for v in one.verdicts] == [v.state for v in other.verdicts]
             assert State.UNDECIDED not in [v.state for v in one.verdicts]
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_plain_tree_gives_up_what_is_false(seed: int) -> None:
-    network, domain = random_network(seed), Domain(-np.ones(3), np.ones(3))
-    found = classify(network, domain)
-    false = [(1, int(unit), True) for unit in found.layers[1].units(State.UNSTABLE)]
-    assert false
-    tree = plain_tree(known_by_intervals(network, domain), false, Budget())
-    assert len(tree.axis) < 2_000
