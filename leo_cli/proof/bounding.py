@@ -225,8 +225,10 @@ class View:
                 low[..., members] = high[..., members] = 0.0
             ends = np.where(a > 0, low, high)
             terms = a * math.number(ends)
-            total, size = total + terms.sum(axis=1), size + np.abs(terms).sum(axis=1)
-            touched |= ((a != 0) & (ends != 0)).any(axis=1)
+            total, sizes = total + terms.sum(axis=1), np.abs(terms).sum(axis=1)
+            size, touched = size + sizes, touched | (sizes != 0)
+            rest = np.flatnonzero(~touched)  # 0, or lost to underflow
+            touched[rest] = ((a[rest] != 0) & (ends[rest] != 0)).any(axis=1)
             count += a.shape[1] + 2
         rounding = math.gamma(count) * size.astype(float) + math.tiny(count + 4.0)
         return math.down(total, MORE * error + touched * rounding)

@@ -3,8 +3,7 @@ IN OUT PROOF --bounds B`. The checker evaluates, it never searches (docs/what-is
 
 It bounds z of every unit of both models with lines of its own choice, or in parts of the domain,
 with slopes and multipliers, as the proof says. An upper bound <= 0 makes a unit inactive (h = 0), a
-lower bound >= 0 active (h = z). How far a unit of OUT is from one of IN is a form, bounded like any
-other, and so are the outputs' differences.
+lower bound >= 0 active (h = z). So it bounds how far units of OUT are from those of IN, and outputs.
 """
 
 from __future__ import annotations
@@ -94,8 +93,6 @@ class Checker:
         except MALFORMED as error:
             raise Fails(f'record "{record.kind}" is malformed: {error}') from error
 
-    # Bounds of nodes
-
     def advance(self, k: int) -> None:
         """Bound z of all nodes before k, which is open to trees or matches then."""
         require(self.last <= k <= len(self.nodes), f"node {k} comes in order")
@@ -133,8 +130,6 @@ class Checker:
         """(rows,) bounds of a form from below, and from above."""
         found = self.least({key: np.concatenate([a, -1 * a]) for key, a in form.items()})
         return found[: len(found) // 2], -found[len(found) // 2 :]
-
-    # Trees of parts of the domain
 
     def record_tree(self, record: Record) -> None:
         """The next open parts of a tree, the last one first: what is bounded in each, and whether
@@ -221,8 +216,6 @@ class Checker:
             if self.nodes[k].relu:
                 lines[k] = lines_of(low, high)
 
-    # Verdicts
-
     def record_verdicts(self, record: Record) -> None:
         """For every unit of IN whether it is inactive (0), active (1), unstable (2: there are
         points of the domain with z < 0 and with z > 0), or nothing is claimed (3)."""
@@ -239,8 +232,6 @@ class Checker:
             require(good.all(), f"{self.nodes[k].name}: the state of unit {np.argmin(good)}")
             for state, name in enumerate(self.counts):
                 self.counts[name] += int((states == state).sum())
-
-    # The relation of OUT to IN
 
     def record_match(self, record: Record) -> None:
         """Units of a node, and their partners: units of IN with nearly a multiple of their z."""
@@ -333,8 +324,7 @@ def covers(outer: Box, inner: Box) -> bool:
 def check_records(old: Net, new: Net, records: Iterator[Record], box: Box | None = None,
                   exact: bool = False, jobs: int = 1) -> Checker:  # fmt: skip
     """Establish every claim of a proof about two models, on the user's domain (None: the proof's
-    own). Raises Fails at the first claim that does not hold. The result has the domain, the number
-    of units by state, and the deviation of each output element."""
+    own). Raises Fails at the first claim that does not hold."""
     begin = next(records)
     try:
         require(begin.kind == "begin" and begin.values["version"] == VERSION, f"version {VERSION}")
