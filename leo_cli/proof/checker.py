@@ -3,7 +3,7 @@ IN OUT PROOF --bounds B`. The checker evaluates, it never searches (docs/what-is
 
 It bounds z of every unit of both models with lines of its own choice, or in parts of the domain,
 with slopes and multipliers, as the proof says. An upper bound <= 0 makes a unit inactive (h = 0), a
-lower bound >= 0 active (h = z). So it bounds how far units of OUT are from those of IN, and outputs.
+lower bound >= 0 active (h = z). So it bounds how far units and outputs of OUT are from those of IN.
 """
 
 from __future__ import annotations
