@@ -70,7 +70,7 @@ class Checker:
     ) -> None:
         require(len(old.nodes[0].bias) == len(box.lower), "the domain has the model's features")
         self.old, self.new, self.box, self.math = old, new, box, math
-        self.pool = ThreadPoolExecutor(jobs)
+        self.map = ThreadPoolExecutor(jobs).map if jobs > 1 else map
         self.nodes = (new or old).nodes  # those of IN, and what OUT has besides
         self.widths = np.array([len(node.bias) for node in self.nodes])
         self.end = len(old.nodes)  # of the nodes of IN
@@ -123,7 +123,7 @@ class Checker:
                 return self.view.least({s: a[at] for s, a in form.items()}, mine, ends)
 
         starts = range(0, len(form[max(form)]), BLOCK)
-        found = self.pool.map(block, [slice(start, start + BLOCK) for start in starts])
+        found = self.map(block, [slice(start, start + BLOCK) for start in starts])
         return np.concatenate([np.zeros(0), *found])
 
     def bounds(self, form: Form) -> tuple[Array, Array]:
