@@ -33,9 +33,9 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 ALLOWED_LIBRARIES = {
     "onnx": ("onnx_io", "verify", "proof"),
     "onnxruntime": ("onnx_io", "verify"),
-    "pulp": ("stability/milp", "stability/solvers"),
-    "cbcbox": ("stability/milp", "stability/solvers"),
-    "highspy": ("stability/milp", "stability/solvers"),
+    "pulp": ("stability/milp",),
+    "cbcbox": ("stability/milp",),
+    "highspy": ("stability/milp",),
     "torch": ("train",),
     "click": ("cli",),
     "scipy": (),

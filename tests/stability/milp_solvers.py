@@ -1,4 +1,6 @@
-"""Ways of answering questions for tests of the MILP deciders: CBC without a process, and liars."""
+"""For tests of the MILP deciders: small models with questions on them, and ways of answering these:
+solvers without a process, and liars.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,56 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pulp
+import pytest
 
-from leo_cli.stability.milp.model import Answer, MilpModel, Question
-from leo_cli.stability.milp.solvers import Backend, PulpSession, backend, pose_plainly
+from leo_cli.stability.milp.model import Answer, Builder, MilpModel, Question
+from leo_cli.stability.milp.problems import pose_plainly
+from leo_cli.stability.milp.session import Backend, PulpSession
+from leo_cli.stability.milp.solvers import backend
+
+NAMES = ["cbc", "highs", "PULP_CBC_CMD"]
+
+
+def usable(name: str) -> str:
+    known = {"highs": "HiGHS", "PULP_CBC_CMD": "PULP_CBC_CMD"}
+    if name in known and known[name] not in pulp.listSolvers(onlyAvailable=True):
+        pytest.skip(f"{name} is not installed")
+    return name
+
+
+def never() -> bool:
+    return False
+
+
+def knapsack() -> MilpModel:
+    """x in [0, 2], three binaries with 3 a + 4 b + 5 c <= 8, x + a = 1.5."""
+    builder = Builder()
+    x = builder.add_columns(np.zeros(1), np.array([2.0]))
+    abc = builder.add_columns(np.zeros(3), np.ones(3), True)
+    builder.add_row(abc, np.array([3.0, 4.0, 5.0]), -np.inf, 8.0)
+    builder.add_row(np.append(x, abc[0]), np.ones(2), 1.5, 1.5)
+    return builder.build()
+
+
+def value(least: float) -> Question:
+    """3 a + 4 b + 6 c - x >= least; its maximum is 8.5, at a = c = 1."""
+    return Question(np.array([0, 1, 2, 3]), np.array([-1.0, 3.0, 4.0, 6.0]), least)
+
+
+def hard(size: int = 60) -> tuple[MilpModel, Question]:
+    """A market-split problem (Cornuejols and Dawande): no solver ends soon."""
+    rng = np.random.default_rng(1)
+    builder = Builder()
+    x = builder.add_columns(np.zeros(size), np.ones(size), True)
+    for _ in range(6):
+        weights = rng.integers(0, 100, size).astype(float)
+        builder.add_row(x, weights, float(weights.sum() // 2), float(weights.sum() // 2))
+    return builder.build(), Question(x, np.ones(size), 1.0)
+
+
+def solution(answer: Answer) -> np.ndarray:
+    assert not answer.infeasible and answer.values is not None
+    return answer.values
 
 
 def in_this_process(name: str = "cbc") -> Callable[[MilpModel, Callable[[], bool]], PulpSession]:

@@ -1,225 +1,39 @@
-"""PuLP's solvers, by name, as sessions that answer questions on one model.
+"""PuLP's solvers by name, and how each is asked.
 
-This runs in a process of its own (worker.py). A question has a row "form >= least", so that any
-solution will do ("sign-stopped"); where the form is maximised as well, first solutions are clear
-ones. Measured on questions of networks of 100 to 1,000 units:
+A question has a row "form >= least", so that any solution will do ("sign-stopped"); where the form
+is maximised as well, first solutions are clear ones. Measured on questions of networks of 100 to
+1,000 units:
 
     cbc     preprocessing and cuts cost 1.5 to 5 times what they bring, but settle some hard
-    questions: so a first effort
-            without them, up to NODES nodes, then one with CBC's defaults, each up to its first
-            solution. A third, to the optimum, is for solutions that did not stand up to evaluation.
+            questions: so a first effort without them, up to NODES nodes, then one with CBC's
+            defaults, each up to its first solution. A third, to the optimum, is for solutions that
+            did not stand up to evaluation.
     highs   needs its presolve; it stops at the first solution by an option whose status PuLP 3.3.2
             does not know (KeyError).
     others  have no option in common that stops at a first solution: a feasibility question, without
-    an objective,
-            then the optimum.
+            an objective, then the optimum.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pulp
 
-from leo_cli.arrays import Floats
 from leo_cli.errors import InputError
-from leo_cli.stability.milp.model import Answer, MilpModel, Question
-from leo_cli.stability.milp.mps import MpsText, column_name
+from leo_cli.stability.milp.highs import Highs
+from leo_cli.stability.milp.problems import pose_from_arrays, pose_plainly
+from leo_cli.stability.milp.session import Backend
 
 NODES = 500  # of CBC's first effort
-LATE = 0.95  # an answer after this part of its time may be that of an interrupted search
 # What solvers take for 0 by default (1e-7, and 1e-6 of an integer) adds up over rows, and times a
 # big-M, to more than a question's threshold.
 TIGHT = 1e-9
 # of the newer CBC: what its bound propagation finds infeasible it reports as "Status unknown"
 BOX_OPTIONS = ("boundPropLevel off",)
-
-Posed = Callable[[Question], pulp.LpProblem]
-
-
-@dataclass(frozen=True)
-class Backend:
-    """How to call one solver.
-
-    make(effort, seconds): the PuLP solver for one question; seconds None for no limit. pose(model):
-    a function from questions to PuLP problems. efforts: how many values of `effort` there are.
-    feasibility: the efforts that ask without an objective.
-    """
-
-    label: str
-    make: Callable[[int, float | None], Any]
-    pose: Callable[[MilpModel], Posed]
-    efforts: int
-    feasibility: frozenset[int] = frozenset()
-
-
-class PulpSession:
-    """Answers questions on one model through PuLP."""
-
-    def __init__(self, backend: Backend, model: MilpModel) -> None:
-        self.label, self.efforts = backend.label, backend.efforts
-        self._backend, self._pose = backend, backend.pose(model)
-        self._columns = model.columns
-
-    def ask(self, question: Question, effort: int, seconds: float) -> Answer:
-        problem = self._pose(question)
-        if effort in self._backend.feasibility:
-            problem.setObjective(pulp.LpAffineExpression())
-        limit = seconds if math.isfinite(seconds) else None
-        start = time.monotonic()
-        problem.solve(self._backend.make(effort, limit))
-        late = time.monotonic() - start >= LATE * seconds
-        if problem.status == pulp.LpStatusInfeasible:
-            return Answer(infeasible=not late)
-        return Answer(values=self._values(problem))
-
-    def _values(self, problem: pulp.LpProblem) -> Floats | None:
-        """The values of all columns; None if any is missing or is no finite number."""
-        values = np.zeros(self._columns)
-        for variable in problem.variables():
-            name, value = variable.name, variable.varValue
-            if not name.startswith("C"):
-                continue  # PuLP's dummy in an empty objective
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                return None
-            values[int(name[1:])] = value
-        return values
-
-    def close(self) -> None:
-        """Nothing outlives a question."""
-
-
-def pose_plainly(model: MilpModel) -> Posed:
-    """Problems made of PuLP's own constraints, for solvers that we know nothing about."""
-
-    def pose(question: Question) -> pulp.LpProblem:
-        columns = list(_variables(model))
-        problem = pulp.LpProblem("leo", pulp.LpMinimize)
-        form = _form(columns, question)
-        problem.setObjective(-form)
-        for r in range(model.rows):
-            entries = slice(model.start[r], model.start[r + 1])
-            row = pulp.LpAffineExpression(
-                [
-                    (columns[c], value)
-                    for c, value in zip(
-                        model.column[entries].tolist(),
-                        model.coefficient[entries].tolist(),
-                        strict=True,
-                    )
-                ]
-            )
-            low, high = float(model.row_lower[r]), float(model.row_upper[r])
-            if low == high:
-                problem += row == low
-            elif math.isinf(low):
-                problem += row <= high
-            else:
-                problem += row >= low
-        problem += form >= question.least
-        return problem
-
-    return pose
-
-
-class ArrayProblem(pulp.LpProblem):  # type: ignore[misc]
-    """A problem whose rows stay in arrays: the solvers below take them from there or from its
-    file."""
-
-    def __init__(
-        self, columns: list[pulp.LpVariable], model: MilpModel, text: MpsText, question: Question
-    ) -> None:
-        super().__init__("leo", pulp.LpMinimize)
-        self.model, self.question = model, question
-        self._columns, self._text = columns, text
-        self.setObjective(-_form(columns, question))
-
-    def variables(self) -> list[pulp.LpVariable]:
-        return self._columns
-
-    def variablesDict(self) -> dict[str, pulp.LpVariable]:  # noqa: N802 (a name of PuLP)
-        return {variable.name: variable for variable in self._columns}
-
-    def writeMPS(  # noqa: N802 (a name of PuLP)
-        self,
-        filename: str,
-        mpsSense: int = 0,
-        rename: bool = False,
-        mip: bool = True,
-        with_objsense: bool = False,
-    ) -> Any:
-        """Always minimises, as the objective is stated."""
-        Path(filename).write_text(self._text.render(self.question), encoding="ascii")
-        names = {variable.name: variable.name for variable in self._columns}
-        return (self._columns, names, {}, "OBJ") if rename else self._columns
-
-
-def pose_from_arrays(model: MilpModel) -> Posed:
-    """Problems that share their columns and the text of their file."""
-    columns, text = list(_variables(model)), MpsText(model)
-
-    def pose(question: Question) -> pulp.LpProblem:
-        for variable in columns:
-            variable.varValue = None
-        return ArrayProblem(columns, model, text, question)
-
-    return pose
-
-
-def _variables(model: MilpModel) -> Iterator[pulp.LpVariable]:
-    kinds = np.where(model.integer, pulp.LpInteger, pulp.LpContinuous).tolist()
-    bounds = zip(model.lower.tolist(), model.upper.tolist(), kinds, strict=True)
-    for c, (low, high, kind) in enumerate(bounds):
-        yield pulp.LpVariable(column_name(c), low, high, kind)
-
-
-def _form(columns: list[pulp.LpVariable], question: Question) -> pulp.LpAffineExpression:
-    terms = zip(question.columns.tolist(), question.coefficients.tolist(), strict=True)
-    return pulp.LpAffineExpression([(columns[c], value) for c, value in terms])
-
-
-class Highs(pulp.HiGHS):  # type: ignore[misc]
-    """PuLP's interface to highspy, which takes an ArrayProblem in one piece."""
-
-    def buildSolverModel(self, lp: ArrayProblem) -> None:  # noqa: N802 (a name of PuLP)
-        import highspy
-
-        model, question = lp.model, lp.question
-        program = highspy.HighsLp()
-        program.num_col_, program.num_row_ = model.columns, model.rows + 1
-        cost = np.zeros(model.columns)
-        if lp.objective:
-            cost[question.columns] = -question.coefficients
-        program.col_cost_, program.col_lower_, program.col_upper_ = cost, model.lower, model.upper
-        program.row_lower_ = np.append(model.row_lower, question.least)
-        program.row_upper_ = np.append(model.row_upper, np.inf)
-        program.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        program.a_matrix_.start_ = np.append(model.start, model.start[-1] + len(question.columns))
-        program.a_matrix_.index_ = np.append(model.column, question.columns)
-        program.a_matrix_.value_ = np.append(model.coefficient, question.coefficients)
-        kinds = highspy.HighsVarType
-        program.integrality_ = [
-            kinds.kInteger if integer else kinds.kContinuous for integer in model.integer.tolist()
-        ]
-        lp.solverModel.passModel(program)
-        for c, variable in enumerate(lp.variables()):
-            variable.index = c
-
-    def findSolutionValues(self, lp: ArrayProblem) -> tuple[int, int]:  # noqa: N802 (a name of PuLP)
-        try:
-            found: tuple[int, int] = super().findSolutionValues(lp)
-        except (KeyError, IndexError):
-            # a status that PuLP does not know (the solution limit is one), or no solution at all:
-            # whatever values it has assigned are worth a look, and nothing is claimed
-            return pulp.LpStatusNotSolved, pulp.LpSolutionNoSolutionFound
-        return found
 
 
 def backend(name: str) -> Backend:

@@ -46,7 +46,8 @@ def main(directory: str) -> None:
     ).start()
 
     from leo_cli.errors import InputError
-    from leo_cli.stability.milp.solvers import PulpSession, backend
+    from leo_cli.stability.milp.session import PulpSession
+    from leo_cli.stability.milp.solvers import backend
 
     name, model = requests.get()
     try:
