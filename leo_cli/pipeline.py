@@ -30,7 +30,9 @@ from leo_cli.problem import Analysis, Problem, Stopwatch
 from leo_cli.rewrite import RewriteOptions
 from leo_cli.samples import read_samples
 from leo_cli.stability.budget import Budget
-from leo_cli.stability.ladder import ClassifyOptions, Journal, Observer, classify
+from leo_cli.stability.ladder import classify
+from leo_cli.stability.options import ClassifyOptions
+from leo_cli.stability.search import Journal, Observer
 from leo_cli.verify import Latency, Verification, VerifyOptions, measure_latency, verify_models
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from leo_cli.stability.ladder import DECIDERS
+from leo_cli.stability.options import DECIDERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/cli.md")

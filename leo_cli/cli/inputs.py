@@ -12,7 +12,8 @@ from leo_cli.cli.files import binary_source, display_name, one_reader_of_stdin, 
 if TYPE_CHECKING:
     from leo_cli.cli.options import Search
     from leo_cli.problem import Problem
-    from leo_cli.stability.ladder import ClassifyOptions, Journal
+    from leo_cli.stability.options import ClassifyOptions
+    from leo_cli.stability.search import Journal
 
 
 def read_problem(model: str, bounds: str, samples: str | None) -> Problem:
@@ -30,7 +31,7 @@ def read_problem(model: str, bounds: str, samples: str | None) -> Problem:
 
 
 def classify_options(search: Search, seed: int) -> ClassifyOptions:
-    from leo_cli.stability.ladder import ClassifyOptions
+    from leo_cli.stability.options import ClassifyOptions
 
     return ClassifyOptions(
         search.deciders, search.solver, search.formulation, search.trust_solver, seed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from leo_cli.cli.options import Output
-    from leo_cli.stability.ladder import Observer, Progress
+    from leo_cli.stability.search import Observer, Progress
 
 _TERMINAL_PAUSE = 0.1  # seconds between two updates
 _PLAIN_PAUSE = 2.0

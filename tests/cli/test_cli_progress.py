@@ -13,7 +13,7 @@ import pytest
 from leo_cli.cli.console import in_colour
 from leo_cli.cli.options import Output
 from leo_cli.cli.progress import ProgressLine, describe, progress_on_stderr
-from leo_cli.stability.ladder import Progress
+from leo_cli.stability.search import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = Progress("relu1", "branch", 7, 60, 100)
