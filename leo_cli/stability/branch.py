@@ -25,16 +25,15 @@ from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import PhaseLeaves, PhaseSplitEvidence, TightenedEvidence
 from leo_cli.stability.knowledge import Bound, Findings, Knowledge
 from leo_cli.stability.node_bounds import NodeBounds, dearest
-from leo_cli.stability.nodes import Nodes, Question, Units, fresh, join_nodes
+from leo_cli.stability.node_queue import NodeQueue
+from leo_cli.stability.nodes import Nodes, Question, Units, fresh
 from leo_cli.stability.replay import replay
 from leo_cli.stability.witness import climb
 
-BATCH = 512  # nodes bounded together
 TIE = 1e-2  # of what counts as near a tie: gaps that are the inaccuracy of a linear program
 CLIMB_STEPS = 8  # from the worst minimiser of a question
 LEAVES = 2**29  # bytes of the evidence of a layer
 KEPT = 2**29  # bytes of all searches that may go on later
-TURN, MORE = 4096, 4  # nodes of a question before others have their turn, and its growth
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Branching:
     """Decides every open question of a layer, given time. small_only: leave layers alone for which
     linear programs are too dear. unfinished: by layer, searches that the budget ended: they go on
     where they were, as long as the bounds that they rest on are the best ones known, and if not too
-    large to be kept. most: after
-    how much work (bounds/linear.py, products) a call ends. work: by layer, done so far."""
+    large to be kept. most: after how much work (bounds/linear.py, products) a call ends. work: by
+    layer, done so far."""
 
     small_only: bool = False
     most: float = np.inf
@@ -59,12 +58,12 @@ class Branching:
             if self.small_only and not search.bounds.small:
                 continue
             begun = search.work
-            while search.open and search.work - begun < self.most and not budget.expired():
+            while search.queue and search.work - begun < self.most and not budget.expired():
                 yield from search.advance()
             knowledge = search.knowledge
             self.work[k] = self.work.get(k, 0.0) + search.work - begun
             kept = sum(other.nbytes for other in self.unfinished.values())
-            if search.open and kept + search.nbytes <= KEPT:
+            if search.queue and kept + search.nbytes <= KEPT:
                 self.unfinished[k] = search
 
     def _search(self, knowledge: Knowledge, layer: int, budget: Budget) -> _Search:
@@ -94,28 +93,18 @@ class _Search:
         count = len(self.questions)
         self.bounds, self.batches = NodeBounds(self.problem, budget.jobs), 0
         self.units = Units.of(self.problem)
-        self.nodes: list[Nodes] = []
-        self.waiting: list[Nodes] = []  # of questions that are not begun, the easiest last
-        self.late: list[Nodes] = []  # of questions that have had their turn
         self.room = LEAVES
-        self.turn, self.taken = TURN, np.zeros(count, dtype=np.int64)  # nodes of each question
-        if count:
-            dual = initial(self.problem, count, phased=True)
-            self.nodes = [fresh(dual, count)]
+        roots = fresh(initial(self.problem, count, phased=True), count) if count else None
+        self.queue = NodeQueue(roots, count)
 
     @property
     def work(self) -> float:
         """Products that its nodes took, a pass for each node."""
-        return float(self.taken.sum()) * products(self.problem)
+        return float(self.queue.taken.sum()) * products(self.problem)
 
     @property
     def nbytes(self) -> int:
-        nodes = sum(part.dual.nbytes for part in (*self.nodes, *self.waiting, *self.late))
-        return nodes + sum(leaves.nbytes for q in self.questions for leaves in q.leaves)
-
-    @property
-    def open(self) -> bool:
-        return bool(self.nodes or self.waiting or self.late)
+        return self.queue.nbytes + sum(x.nbytes for q in self.questions for x in q.leaves)
 
     def rests_on(self, knowledge: Knowledge) -> bool:
         """Whether the bounds of all earlier layers are still the best ones known."""
@@ -128,7 +117,7 @@ class _Search:
 
     def advance(self) -> Iterator[Findings]:
         """Bound a batch, settle or branch its nodes; what questions and points this answered."""
-        batch = self._next_batch()
+        batch = self.queue.next_batch(self._asked())
         if batch is None:
             return
         started = time.perf_counter()
@@ -141,7 +130,7 @@ class _Search:
             yield Findings(points=points)
         proved = bound >= 0
         yield from self._settle(batch, result, np.flatnonzero(proved))
-        rest = np.flatnonzero(~proved & self._asked(batch.question))
+        rest = np.flatnonzero(~proved & self._asked()[batch.question])
         yield from self._branch(batch, result, bound, rest, root)
         self._charge(batch, time.perf_counter() - started)
 
@@ -154,42 +143,14 @@ class _Search:
             if question.stuck:
                 self._forget(question)
 
-    def _next_batch(self) -> Nodes | None:
-        """The most recent nodes of questions that are still asked; where these are few, those of
-        the easiest question that waits: what is begun is finished first, but for questions that
-        take more than their turn: they wait until all others have had theirs."""
-        parts, total = [], 0
-        while self.open and total < BATCH:
-            if not (self.nodes or self.waiting):
-                self.turn *= MORE
-                self.nodes, self.late = self.late, []
-            part = (self.nodes or self.waiting).pop()
-            part = part.take(np.flatnonzero(self._asked(part.question)))
-            over = self.taken[part.question] > self.turn
-            if over.any():
-                self.late.append(part.take(np.flatnonzero(over)))
-                part = part.take(np.flatnonzero(~over))
-            if len(part) > BATCH - total:
-                room = BATCH - total
-                self.nodes.append(part.take(np.arange(len(part) - room)))
-                part = part.take(np.arange(len(part) - room, len(part)))
-            if len(part):
-                parts.append(part)
-                total += len(part)
-        batch = join_nodes(parts) if parts else None
-        if batch is not None:
-            self.taken += np.bincount(batch.question, minlength=len(self.taken))
-        return batch
-
-    def _asked(self, questions: Ints) -> Bools:
-        """Which nodes belong to questions that are neither answered nor given up."""
+    def _asked(self) -> Bools:
+        """(questions,) those that are neither answered nor given up."""
         above = self.knowledge.open_above(self.layer)
         below = self.knowledge.open_below(self.layer)
-        asked = np.array(
+        return np.array(
             [(above if q.above else below)[q.unit] and not q.stuck for q in self.questions],
             dtype=bool,
         )
-        return asked[questions]
 
     def _signed(self, batch: Nodes) -> Signed:
         """What to bound from below: z, or -z to show z <= 0."""
@@ -275,7 +236,7 @@ class _Search:
     ) -> Iterator[Findings]:
         """Split each node at the unit whose relaxation costs most at the minimiser.
 
-        Below the root they wait until there is room, the question that is closest to 0 first."""
+        Where these are the roots, the question whose bound is closest to 0 is the next to begin."""
         if len(rows) == 0:
             return
         units = self._signed(batch.take(rows)).unit
@@ -294,12 +255,9 @@ class _Search:
             dual.assume(np.arange(len(rows)), where, sign, weight)
             halves.append(Nodes(batch.question[rows], dual, path, bound[rows]))
         if root:
-            both = join_nodes(halves)
-            self.waiting += [
-                both.take(np.array([i, i + len(rows)])) for i in reversed(range(len(rows)))
-            ]
+            self.queue.add_waiting(halves)
         else:
-            self.nodes += halves
+            self.queue.add(halves)
         for index, count in zip(*np.unique(batch.question[rows], return_counts=True), strict=True):
             self.questions[int(index)].open_nodes += int(count)
 

@@ -9,7 +9,15 @@ import pytest
 
 from leo_cli.domain import Domain
 from leo_cli.network import Dense, Layer, Network, Term
-from leo_cli.stability import Budget, ClassifyOptions, State, branch, classify, ladder
+from leo_cli.stability import (
+    Budget,
+    ClassifyOptions,
+    State,
+    branch,
+    classify,
+    ladder,
+    node_queue,
+)
 from leo_cli.stability.branch import Branching
 from leo_cli.stability.evidence import PhaseSplitEvidence
 from leo_cli.stability.knowledge import Findings, Knowledge
@@ -62,7 +70,7 @@ def test_a_hard_layer_leaves_time_for_the_others(monkeypatch: pytest.MonkeyPatch
 
 def test_easy_questions_are_finished_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """With little room in a batch, no more questions are begun than fit into it."""
-    monkeypatch.setattr(branch, "BATCH", 4)
+    monkeypatch.setattr(node_queue, "BATCH", 4)
     options = ClassifyOptions(deciders=("samples", "interval", "linear"))
     cheap = classify(network(), BOX, options)
     start = Knowledge.start(network(), BOX)
@@ -73,12 +81,12 @@ def test_easy_questions_are_finished_first(monkeypatch: pytest.MonkeyPatch) -> N
     )
     search = branch._Search(known, 2, Budget())
     begun: list[int] = []
-    while search.nodes or search.waiting:
+    while search.queue.begun or search.queue.waiting:
         list(search.advance())
-        waiting = {int(q) for part in search.waiting for q in part.question}
-        begun_parts = [part for part in search.nodes if np.isfinite(part.bound).all()]
+        waiting = {int(q) for part in search.queue.waiting for q in part.question}
+        begun_parts = [part for part in search.queue.begun if np.isfinite(part.bound).all()]
         open_now = {int(q) for part in begun_parts for q in part.question} - waiting
-        if search.waiting:
+        if search.queue.waiting:
             begun.append(len(open_now))
     assert len(search.questions) > 4
     assert begun
@@ -91,8 +99,8 @@ def test_a_search_that_was_ended_goes_on_while_its_bounds_are_the_best_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Questions that take more than their turn wait, and none is lost."""
-    monkeypatch.setattr(branch, "BATCH", 4)
-    monkeypatch.setattr(branch, "TURN", 2)
+    monkeypatch.setattr(node_queue, "BATCH", 4)
+    monkeypatch.setattr(node_queue, "TURN", 2)
     options = ClassifyOptions(deciders=("samples", "interval", "linear"))
     cheap = classify(network(), BOX, options)
     start = Knowledge.start(network(), BOX)
