@@ -15,7 +15,8 @@ from leo_cli.arrays import Floats, Ints
 from leo_cli.bounds.dual import Dual, relaxations_of
 from leo_cli.bounds.linear import Relaxed, Signed, backward
 from leo_cli.bounds.program import is_small, solve_nodes
-from leo_cli.bounds.quick import Quick
+from leo_cli.bounds.quick import climb
+from leo_cli.bounds.quick_problem import QuickProblem
 from leo_cli.bounds.slopes import BLOCK, Optimised, join_optimised, optimise, optimise_blocks
 from leo_cli.parallel import map_blocks
 from leo_cli.rounding import SMALLEST
@@ -32,7 +33,7 @@ class NodeBounds:
     def __init__(self, problem: Relaxed, jobs: int) -> None:
         self.problem, self.jobs = problem, jobs
         self.small, self.ties = is_small(problem), ExactNodes(problem)
-        self.quick = Quick(problem) if Quick.suits(problem) else None
+        self.quick = QuickProblem(problem) if QuickProblem.suits(problem) else None
 
     def of(self, asked: Signed, nodes: Dual, root: bool) -> Optimised:
         """Lower bounds of asked.sign * z in the nodes, >= 0 only where that is proved.
@@ -83,7 +84,7 @@ class NodeBounds:
         near = self.ties.near[units]
         return np.where(self.small & (bound >= -near), near, 0.0)
 
-    def _climbed(self, quick: Quick, asked: Signed, nodes: Dual, root: bool) -> Optimised:
+    def _climbed(self, quick: QuickProblem, asked: Signed, nodes: Dual, root: bool) -> Optimised:
         def work(block: Ints) -> Optimised:
             part = Signed(asked.unit[block], asked.sign[block])
             found = _steps(quick, part, nodes.take(block), root)
@@ -113,10 +114,10 @@ class NodeBounds:
                 found.dual.put(at, settled[1])
 
 
-def _steps(quick: Quick, asked: Signed, nodes: Dual, root: bool) -> Optimised:
+def _steps(quick: QuickProblem, asked: Signed, nodes: Dual, root: bool) -> Optimised:
     if root:
-        return quick.climb(asked, nodes, ROOT_STEPS)
-    return quick.climb(asked, nodes, QUICK_STEPS, QUICK_RATE)
+        return climb(quick, asked, nodes, ROOT_STEPS)
+    return climb(quick, asked, nodes, QUICK_STEPS, QUICK_RATE)
 
 
 def dearest(found: Optimised, least: Floats) -> tuple[Ints, Floats]:

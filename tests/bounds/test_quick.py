@@ -11,9 +11,10 @@ from support.strategies import TAME, networks_on, plain_boxes
 from leo_cli.arrays import Floats
 from leo_cli.bounds.dual import Dual, initial, relaxations_of
 from leo_cli.bounds.linear import Relaxed, Signed, backward
-from leo_cli.bounds.quick import Quick
+from leo_cli.bounds.quick import climb
+from leo_cli.bounds.quick_problem import QuickProblem
 from leo_cli.bounds.slopes import optimise
-from leo_cli.domain import Domain, OneHot
+from leo_cli.domain import Domain
 from leo_cli.network import Dense, Layer, Network, Term
 
 
@@ -56,14 +57,16 @@ def test_float32_finds_what_float64_finds(seed: int, phased: bool) -> None:
     if phased:
         dual = with_phases(problem, dual, seed)
     for steps in (0, 5):
-        quick = Quick(problem).climb(asked, dual, steps)
+        quick = climb(QuickProblem(problem), asked, dual, steps)
         exact = optimise(problem, rows, dual, steps)
         size = problem.magnitudes[-1].sums[asked.unit]
         # a bound >= 0 is not improved further, and rounding may decide which are
         both = np.minimum(quick.bound, 0.0), np.minimum(exact.bound, 0.0)
         assert (np.abs(both[0] - both[1]) <= 1e-3 * size).all()
         if steps == 0:
-            assert (np.abs(quick.bound - exact.bound) <= Quick(problem).noise[asked.unit]).all()
+            assert (
+                np.abs(quick.bound - exact.bound) <= QuickProblem(problem).noise[asked.unit]
+            ).all()
             for mine, theirs in zip(quick.gaps, exact.gaps, strict=True):
                 assert mine is not None and theirs is not None
                 assert np.allclose(mine, theirs, atol=1e-4)
@@ -75,23 +78,12 @@ def test_what_it_suggests_is_valid(data: st.DataObject) -> None:
     domain = data.draw(plain_boxes())
     network = data.draw(networks_on(domain, 3, palettes=TAME))
     problem = problem_of(network, domain)
-    if not Quick.suits(problem):
+    if not QuickProblem.suits(problem):
         return
     asked, _ = every_unit(problem)
-    dual = Quick(problem).climb(asked, initial(problem, len(asked), phased=True), 5).dual
+    dual = climb(QuickProblem(problem), asked, initial(problem, len(asked), phased=True), 5).dual
     bound = backward(problem, asked, relaxations_of(problem, dual), dual.multipliers).bound
     truth = enumerate_patterns(network, domain)
     for i, (unit, sign) in enumerate(zip(asked.unit.tolist(), asked.sign.tolist(), strict=True)):
         low, high = truth.range(len(network.layers) - 1, unit)
         assert bound[i] <= (low if sign > 0 else -high)
-
-
-def test_domains_and_numbers_it_is_not_for() -> None:
-    layer = Layer("a", (Term(0, Dense(np.ones((1, 2)))),), np.zeros(1), relu=True)
-    huge = Layer("a", (Term(0, Dense(np.full((1, 2), 1e35))),), np.zeros(1), relu=True)
-    box = Domain(np.zeros(2), np.ones(2))
-    group = OneHot(np.arange(2), np.zeros(2), np.ones(2))
-    assert Quick.suits(problem_of(Network(2, (layer,), (1,)), box))
-    assert not Quick.suits(problem_of(Network(2, (huge,), (1,)), box))
-    one_hot = Domain(np.zeros(2), np.ones(2), one_hot=(group,))
-    assert not Quick.suits(problem_of(Network(2, (layer,), (1,)), one_hot))
