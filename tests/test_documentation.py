@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import warm_call
+from support.warm_server import server
 
 from leo_cli.stability.options import DECIDERS
 
@@ -35,7 +37,8 @@ def shell(tmp_path):
     shutil.copytree(ROOT / "sample_models", tmp_path / "sample_models")
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name, call in (("leo", "-m leo_cli.cli.main"), ("python", "")):
+    leo = f"-IS {warm_call.__file__} {server()}"
+    for name, call in (("leo", leo), ("python", "")):
         (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n')
         (tools / name).chmod(0o755)
 

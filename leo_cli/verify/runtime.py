@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from leo_cli.arrays import Floats
@@ -21,11 +21,11 @@ from leo_cli.errors import InputError, ModelError
 from leo_cli.tensors import TensorSpec
 
 Column: TypeAlias = NDArray[Any]
-LEVELS = {
-    "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+LEVELS = {  # to the names of onnxruntime.GraphOptimizationLevel
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
 }
 BLOCK = 2048  # rows of one run, to bound the memory of hidden tensors
 _FATAL_ONLY = 4  # errors arrive as exceptions; the log would only repeat them on stderr
@@ -101,23 +101,24 @@ class Session:
         """One run of the session. Raises ModelError naming the model."""
         try:
             return list(self.native.run(self.outputs, feed))
-        except _RUNTIME_ERRORS as error:
+        except _runtime_errors() as error:
             raise ModelError(
                 f"{self.name}: onnxruntime cannot run it: {_first_line(error)}"
             ) from error
 
 
-# onnxruntime's exception classes derive from RuntimeError or directly from Exception, by version
-_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    *(
+@cache
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: its classes derive from RuntimeError or directly from Exception, by
+    version."""
+    from onnxruntime.capi import onnxruntime_pybind11_state
+
+    own = [
         value
-        for value in vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
+        for value in vars(onnxruntime_pybind11_state).values()
         if isinstance(value, type) and issubclass(value, Exception)
-    ),
-)
+    ]
+    return (RuntimeError, ValueError, TypeError, *own)
 
 
 def open_session(
@@ -134,8 +135,10 @@ def open_session(
     """
     if level not in LEVELS:
         raise InputError(f"optimisation level {level!r}: choose one of {', '.join(LEVELS)}")
+    import onnxruntime  # starts a thread of its own, and not every command evaluates a model
+
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = LEVELS[level]
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[level])
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL_ONLY
@@ -143,7 +146,7 @@ def open_session(
         native = onnxruntime.InferenceSession(
             content, sess_options=options, providers=["CPUExecutionProvider"]
         )
-    except _RUNTIME_ERRORS as error:
+    except _runtime_errors() as error:
         raise ModelError(f"{name}: onnxruntime cannot load it: {_first_line(error)}") from error
     return Session(name, tuple(inputs), tuple(outputs), _fixed_batch(inputs, name), native)
 

@@ -1,9 +1,14 @@
-"""Running the command as a user does, in a process of its own."""
+"""Running the command as a user does, in a process of its own: forked from one that has loaded
+what commands import (support/warm_server.py), or from scratch."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from support.warm_call import call
+from support.warm_server import server
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "sample_models"
@@ -11,17 +16,23 @@ SHARED = ROOT.parent / "shared" / "models"
 NAMES = ("digits", "cancer", "diabetes_deep", "thermostat", "alarm_constant")
 
 
-def leo(*arguments: object, stdin: bytes = b"", cwd: Path | None = None, preexec_fn=None):
-    """The finished process, its output as bytes."""
+def leo(*arguments: object, stdin: bytes = b"", cwd: Path | None = None, memory: int | None = None):
+    """The finished process, its output as bytes. memory: its limit in bytes of address space."""
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(stdin)
+        given.seek(0)
+        words = [str(word) for word in arguments]
+        streams = (given.fileno(), out.fileno(), err.fileno())
+        code = call(server(), words, streams, None if cwd is None else str(cwd), memory)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(words, code, out.read(), err.read())
+
+
+def leo_from_scratch(*arguments: object):
+    """The same in an interpreter that starts with nothing loaded."""
     return subprocess.run(
-        command(*arguments),
-        input=stdin,
-        capture_output=True,
-        check=False,
-        cwd=cwd,
-        env=environment(),
-        preexec_fn=preexec_fn,
-        timeout=300,
+        command(*arguments), capture_output=True, check=False, env=environment(), timeout=300
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from leo_command import NAMES, bounds, leo, model
+from leo_command import NAMES, bounds, leo, leo_from_scratch, model
 
 
 def _interface(path) -> list:
@@ -20,7 +20,9 @@ def _interface(path) -> list:
 @pytest.mark.parametrize("name", NAMES)
 def test_compress_makes_a_smaller_equal_model(name, tmp_path) -> None:
     small, report = tmp_path / "small.onnx", tmp_path / "r.json"
-    done = leo("compress", model(name), small, "--bounds", bounds(name), "--report", report)
+    done = leo_from_scratch(
+        "compress", model(name), small, "--bounds", bounds(name), "--report", report
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == b""
     onnx.checker.check_model(str(small), full_check=True)
@@ -50,7 +52,7 @@ def test_compress_makes_a_smaller_equal_model(name, tmp_path) -> None:
 def test_the_same_seed_gives_the_same_file_on_any_number_of_cores(name, tmp_path) -> None:
     for out, jobs in (("a.onnx", 1), ("b.onnx", 3)):
         options = ("--bounds", bounds(name), "-q", "-j", jobs)
-        done = leo("compress", model(name), tmp_path / out, *options)
+        done = leo_from_scratch("compress", model(name), tmp_path / out, *options)
         assert done.returncode == 0 and done.stdout == b""
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 

@@ -1,7 +1,6 @@
 """Real and hostile models that lie beside the checkout: what each must come to."""
 
 import json
-import resource
 from pathlib import Path
 
 import onnx
@@ -70,10 +69,6 @@ def _interface(path: Path) -> list:
     return [(t.name, t.type.SerializeToString()) for t in tensors]
 
 
-def _limited_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (LARGEST_MEMORY, LARGEST_MEMORY))
-
-
 @needs_shared
 @pytest.mark.parametrize(("path", "box"), _cases())
 def test_real_models_compress(path, box, tmp_path) -> None:
@@ -120,7 +115,7 @@ def test_odd_and_hostile_files(case, tmp_path) -> None:
     out = tmp_path / "out.onnx"
     done = leo(
         *("compress", MALFORMED / f"{name}.onnx", out, "--bounds", box, "--json", "-j", 1),
-        preexec_fn=_limited_memory,
+        memory=LARGEST_MEMORY,
     )
     said = done.stderr.decode()
     assert "Traceback" not in said and done.returncode in (0, 2), said
