@@ -2,20 +2,23 @@
 
 import gzip
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
 from leo_cli.arrays import Floats
-from leo_cli.candidate import make_candidate
-from leo_cli.domain import read_domain
+from leo_cli.candidate import Candidate, make_candidate
 from leo_cli.network import Network
-from leo_cli.onnx_io import Model, read_model
+from leo_cli.onnx_io import Model
 from leo_cli.pipeline import analyze, load
-from leo_cli.rewrite import RewriteOptions, Shrunk, parse_tolerance, shrink
-from leo_cli.stability import Budget, ClassifyOptions, classify
+from leo_cli.problem import Analysis
+from leo_cli.rewrite import RewriteOptions, Shrunk, parse_tolerance
+from leo_cli.stability import Budget, ClassifyOptions
 
 pytestmark = pytest.mark.shared
 
@@ -28,34 +31,66 @@ TARGETS = {
 TOLERANCES = ("0", "half-ulp", "1e-5r", "1e-4r")
 
 
-def images(shared: Path) -> Floats:
-    """(70000, 784) pixels in [0, 1]."""
+Pixels = NDArray[np.float32]
+
+
+@dataclass
+class Compression:
+    """One network, and what compression makes of it at each tolerance, computed once."""
+
+    name: str
+    analysis: Analysis
+    made: dict[str, Candidate] = field(default_factory=dict)
+
+    def at(self, tolerance: str) -> Candidate:
+        if tolerance not in self.made:
+            options = RewriteOptions(tolerance=parse_tolerance(tolerance))
+            self.made[tolerance] = make_candidate(self.analysis, options)
+        return self.made[tolerance]
+
+
+@pytest.fixture(scope="module")
+def compression(request: pytest.FixtureRequest, shared: Path) -> Compression:
+    path = shared / "models" / "mnist_l1" / f"mnist_{request.param}.onnx"
+    problem = load(path, path.with_suffix(".bounds.json"))
+    analysis = analyze(problem, ClassifyOptions(), Budget(time.monotonic() + 60))
+    return Compression(request.param, analysis)
+
+
+@pytest.fixture(scope="module")
+def images(shared: Path) -> Pixels:
+    """(70000, 784) in [0, 1]."""
     parts = []
     for name in ("train", "t10k"):
         with gzip.open(shared / "mnist" / f"{name}-images-idx3-ubyte.gz") as file:
             raw = np.frombuffer(file.read(), dtype=np.uint8, offset=16)
         parts.append(raw.reshape(-1, 784))
-    return (np.concatenate(parts) / np.float32(255)).astype(np.float64)
+    return np.concatenate(parts) / np.float32(255)
+
+
+def block_by_block(evaluate: Callable[[Pixels], NDArray], images: Pixels) -> NDArray:
+    """(70000, 10) without a copy of all images."""
+    return np.concatenate([evaluate(block) for block in np.array_split(images, 70)])
+
+
+def precise(network: Network, images: Pixels) -> Floats:
+    """(70000, 10) in float64."""
+    return block_by_block(lambda block: network.evaluate(block.astype(np.float64))[0], images)
 
 
 def removed(before: Network, result: Shrunk) -> float:
     return 1 - result.network.connections / before.connections
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_connections_removed_and_classes_kept(name: str, shared: Path) -> None:
-    path = shared / "models" / "mnist_l1" / f"mnist_{name}.onnx"
-    model = read_model(path)
-    domain = read_domain(path.with_suffix(".bounds.json"), model.inputs, model.sha256)
-    stability = classify(model.network, domain, ClassifyOptions(), Budget(time.monotonic() + 60))
-    pixels = images(shared)
-    before = model.network.evaluate(pixels)[0]
-    for text, target in zip(TOLERANCES, TARGETS[name], strict=True):
-        options = RewriteOptions(tolerance=parse_tolerance(text))
-        result = shrink(model.network, stability, domain, options)
-        assert removed(model.network, result) >= target, text
+@pytest.mark.parametrize("compression", TARGETS, indirect=True)
+def test_connections_removed_and_classes_kept(compression: Compression, images: Pixels) -> None:
+    network = compression.analysis.problem.model.network
+    before = precise(network, images)
+    for text, target in zip(TOLERANCES, TARGETS[compression.name], strict=True):
+        result = compression.at(text).shrunk
+        assert removed(network, result) >= target, text
         assert (result.deviation <= result.allowance).all()
-        after = result.network.evaluate(pixels)[0]
+        after = precise(result.network, images)
         # float64 evaluates both networks far more precisely than the smallest deviation
         assert (np.abs(after - before) <= result.deviation + 1e-11).all()
         assert np.array_equal(after.argmax(axis=1), before.argmax(axis=1))
@@ -77,26 +112,22 @@ ALL = (
 )
 
 
-def native(model: Model, pixels: Floats) -> Floats:
+def native(model: Model, images: Pixels) -> Pixels:
     """(70000, 10) what onnxruntime computes, at its default settings, in float32."""
     session = onnxruntime.InferenceSession(model.source, providers=["CPUExecutionProvider"])
     (name,) = (spec.name for spec in model.inputs)
-    blocks = np.array_split(pixels.astype(np.float32), 70)
-    return np.concatenate([session.run(None, {name: block})[0] for block in blocks])
+    return block_by_block(lambda block: session.run(None, {name: block})[0], images)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_onnxruntime_gives_all_images_the_same_class(name: str, shared: Path) -> None:
-    path = shared / "models" / "mnist_l1" / f"mnist_{name}.onnx"
-    problem = load(path, path.with_suffix(".bounds.json"))
-    analysis = analyze(problem, ClassifyOptions(), Budget(time.monotonic() + 60))
-    pixels = images(shared)
-    before = native(problem.model, pixels)
+@pytest.mark.parametrize("compression", ALL, indirect=True)
+def test_onnxruntime_gives_all_images_the_same_class(
+    compression: Compression, images: Pixels
+) -> None:
+    before = native(compression.analysis.problem.model, images)
     assert before.shape == (70_000, 10)
     for text in TOLERANCES[1:]:
-        options = RewriteOptions(tolerance=parse_tolerance(text))
-        candidate = make_candidate(analysis, options)
-        after = native(candidate.model, pixels)
+        candidate = compression.at(text)
+        after = native(candidate.model, images)
         assert np.array_equal(after.argmax(axis=1), before.argmax(axis=1)), text
         # twice what float32 loses in either, seen at these points, on top of the deviation
         gap = np.abs(after.astype(np.float64) - before).max(axis=0)
