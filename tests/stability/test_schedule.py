@@ -43,6 +43,17 @@ BOX = Domain(-np.ones(INPUTS), np.ones(INPUTS), "float64")
 NAMES = ("samples", "interval", "linear", "branch")
 
 
+def known_cheaply() -> Knowledge:
+    """What samples and linear bounds tell of the network."""
+    options = ClassifyOptions(deciders=("samples", "interval", "linear"))
+    layers = classify(network(), BOX, options).layers
+    return replace(
+        Knowledge.start(network(), BOX),
+        lower=tuple(layer.lower for layer in layers),
+        upper=tuple(layer.upper for layer in layers),
+    )
+
+
 def test_a_hard_layer_leaves_time_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     shares: list[tuple[int, float]] = []
 
@@ -71,14 +82,7 @@ def test_a_hard_layer_leaves_time_for_the_others(monkeypatch: pytest.MonkeyPatch
 def test_easy_questions_are_finished_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """With little room in a batch, no more questions are begun than fit into it."""
     monkeypatch.setattr(node_queue, "BATCH", 4)
-    options = ClassifyOptions(deciders=("samples", "interval", "linear"))
-    cheap = classify(network(), BOX, options)
-    start = Knowledge.start(network(), BOX)
-    known = replace(
-        start,
-        lower=tuple(layer.lower for layer in cheap.layers),
-        upper=tuple(layer.upper for layer in cheap.layers),
-    )
+    known = known_cheaply()
     search = branch._Search(known, 2, Budget())
     begun: list[int] = []
     while search.queue.begun or search.queue.waiting:
@@ -101,14 +105,7 @@ def test_a_search_that_was_ended_goes_on_while_its_bounds_are_the_best_known(
     """Questions that take more than their turn wait, and none is lost."""
     monkeypatch.setattr(node_queue, "BATCH", 4)
     monkeypatch.setattr(node_queue, "TURN", 2)
-    options = ClassifyOptions(deciders=("samples", "interval", "linear"))
-    cheap = classify(network(), BOX, options)
-    start = Knowledge.start(network(), BOX)
-    known = replace(
-        start,
-        lower=tuple(layer.lower for layer in cheap.layers),
-        upper=tuple(layer.upper for layer in cheap.layers),
-    )
+    known = known_cheaply()
     wanted = {
         (b.unit, b.above) for f in Branching().decide(known, (2,), Budget()) for b in f.bounds
     }

@@ -72,7 +72,7 @@ def drawn_points(monkeypatch: pytest.MonkeyPatch, net: Network) -> list[int]:
 
 def test_no_more_points_than_answer_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn_points(monkeypatch, network(0, bias=-50.0)) == [2 * FIRST_POINTS]
-    many = drawn_points(monkeypatch, network(0, width=100))
+    many = drawn_points(monkeypatch, network(0, width=60))
     assert len(many) > 1
     assert sum(many) < 2 * MOST_POINTS
 
