@@ -54,7 +54,7 @@ def form_range(
         node = max(forms)
         form = forms.pop(node)
         layer, k = subject.network.layers[node - 1], node - 1
-        slope, gap = chord(subject.lower[k], subject.upper[k], layer.relu)
+        slope, gap = _chord_of(subject, k)
         rows = form * slope
         offset = offset + rows @ layer.bias
         size, error = _size_of(subject, node), np.zeros(len(form))
@@ -93,6 +93,12 @@ def box_range(
         subject.domain,
         subject.boxes(1 + max(forms, default=0)),
     )
+
+
+def _chord_of(subject: Subject, k: int) -> tuple[Floats, Floats]:
+    """`chord` of the units of layer k."""
+    relu = subject.network.layers[k].relu
+    return subject.recalled(("chord", k), lambda: chord(subject.lower[k], subject.upper[k], relu))
 
 
 def _size_of(subject: Subject, node: int) -> Floats:

@@ -76,8 +76,10 @@ class Subject:
         """Bounds of the value of a node over D, (width,) each."""
         if node == 0:
             return self.domain.lower, self.domain.upper
-        return post_activation(
-            self.network.layers[node - 1], self.lower[node - 1], self.upper[node - 1]
+        k = node - 1
+        return self.recalled(
+            ("box", node),
+            lambda: post_activation(self.network.layers[k], self.lower[k], self.upper[k]),
         )
 
     def boxes(self, nodes: int) -> list[tuple[Floats, Floats]]:
@@ -87,7 +89,7 @@ class Subject:
     def magnitude(self, node: int) -> Floats:
         """(width,) the largest |h| of a node over D."""
         low, high = self.box(node)
-        return np.maximum(np.abs(low), np.abs(high))
+        return self.recalled(("magnitude", node), lambda: np.maximum(np.abs(low), np.abs(high)))
 
     def allows(self, deviation: Floats) -> bool:
         """Whether a deviation is within the allowance (one that is not a number is not)."""
@@ -123,9 +125,13 @@ class Subject:
 
         Raises OutOfTime: all that takes long goes through here.
         """
+        if key not in self.memo and self.budget.expired():
+            raise OutOfTime
+        return self.recalled(key, compute)
+
+    def recalled(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
+        """The same for what takes no time worth a look at the clock, but is asked for often."""
         if key not in self.memo:
-            if self.budget.expired():
-                raise OutOfTime
             self.memo[key] = compute()
         found: T = self.memo[key]
         return found
