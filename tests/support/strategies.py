@@ -23,13 +23,14 @@ from support.oracle import enumerate_patterns
 
 Draw = st.DrawFn
 
-SMALL = [-2.0, -1.0, -1.0, 0.0, 0.0, 1.0, 1.0, 2.0, 3.0]
-DYADIC = [*SMALL, -0.5, 0.5, 0.25, -0.75, 1.5]
-DECIMAL = [0.1, -0.1, 0.2, 0.3, -0.3, 0.7, -1.1, 1 / 3, -2 / 3, 1.0, 0.0]
-BIG_M = [1e7, -1e7, 1.0, -1.0, 0.5, 0.0, 1e-7, -1e-7]
-WIDE = [1e12, -1e12, 1e-12, -1e-12, 1.0, -1.0, 0.1, 0.0]
-DENORMAL = [5e-324, -5e-324, 1e-310, -1e-310, 1e-45, -1e-45, 1.0, -1.0, 0.0]
-EXTREME = [1e200, -1e200, 1e-200, -1e-200, 1.0, -1.0, 0.0]
+# tuples, so that hypothesis makes each strategy once
+SMALL = (-2.0, -1.0, -1.0, 0.0, 0.0, 1.0, 1.0, 2.0, 3.0)
+DYADIC = (*SMALL, -0.5, 0.5, 0.25, -0.75, 1.5)
+DECIMAL = (0.1, -0.1, 0.2, 0.3, -0.3, 0.7, -1.1, 1 / 3, -2 / 3, 1.0, 0.0)
+BIG_M = (1e7, -1e7, 1.0, -1.0, 0.5, 0.0, 1e-7, -1e-7)
+WIDE = (1e12, -1e12, 1e-12, -1e-12, 1.0, -1.0, 0.1, 0.0)
+DENORMAL = (5e-324, -5e-324, 1e-310, -1e-310, 1e-45, -1e-45, 1.0, -1.0, 0.0)
+EXTREME = (1e200, -1e200, 1e-200, -1e-200, 1.0, -1.0, 0.0)
 PALETTES = (SMALL, DYADIC, DYADIC, DECIMAL, BIG_M, WIDE, DENORMAL, EXTREME)
 TAME = (SMALL, DYADIC, DECIMAL)
 FINITE = PALETTES[:-1]  # three layers of these stay far from the ends of float64
@@ -67,7 +68,7 @@ def boxes(
     lower, upper = np.zeros(inputs), np.zeros(inputs)
     for i in range(inputs):
         kind = draw(st.sampled_from(kinds))
-        start = float(stored([draw(st.sampled_from([0.0, -1.0, 0.5, 1.0, 0.1, -3.0]))], dtype)[0])
+        start = float(stored([draw(st.sampled_from((0.0, -1.0, 0.5, 1.0, 0.1, -3.0)))], dtype)[0])
         ends: dict[str, tuple[float, float]] = {
             "unit": (0.0, 1.0),
             "symmetric": (-1.0, 1.0),
@@ -89,7 +90,7 @@ def raw_domains(
     """Arguments of Domain: boxes, and with `discrete` also integer features, one-hot groups and
     linear constraints. Never empty: constraints hold at a point that is chosen first."""
     inputs = draw(st.integers(1, 3)) if inputs is None else inputs
-    dtype = draw(st.sampled_from(["float32", "float64"])) if dtype is None else dtype
+    dtype = draw(st.sampled_from(("float32", "float64"))) if dtype is None else dtype
     lower, upper = draw(boxes(inputs, dtype))
     integer = np.zeros(inputs, dtype=bool)
     raw = {"lower": lower, "upper": upper, "dtype": dtype, "integer": integer}
@@ -99,8 +100,8 @@ def raw_domains(
     groups: tuple[OneHot, ...] = ()
     if inputs >= 2 and draw(st.booleans()):
         members = np.arange(draw(st.integers(2, inputs)))
-        cold = stored([draw(st.sampled_from([0.0, 0.0, -1.0, -0.3])) for _ in members], dtype)
-        hot = stored(cold + draw(st.sampled_from([1.0, 1.0, 2.5, -1.0])), dtype)
+        cold = stored([draw(st.sampled_from((0.0, 0.0, -1.0, -0.3))) for _ in members], dtype)
+        hot = stored(cold + draw(st.sampled_from((1.0, 1.0, 2.5, -1.0))), dtype)
         groups = (OneHot(members, cold, hot),)
         lower[members], upper[members] = np.minimum(cold, hot), np.maximum(cold, hot)
         chosen = draw(st.sampled_from(members.tolist()))
@@ -115,17 +116,17 @@ def raw_domains(
             least = draw(st.integers(-2, 1))
             most = least + draw(st.integers(0, 3))
             point[i] = draw(st.integers(least, most))
-            loose = draw(st.sampled_from([0.0, 0.0, 0.25, 0.75]))  # bounds need not be integers
+            loose = draw(st.sampled_from((0.0, 0.0, 0.25, 0.75)))  # bounds need not be integers
             lower[i], upper[i] = least - loose, most + loose
     constraints = []
     for _ in range(draw(st.integers(0, 2))):
-        row = [draw(st.sampled_from([-1.0, 0.0, 1.0, 2.0])) for _ in range(inputs)]
+        row = [draw(st.sampled_from((-1.0, 0.0, 1.0, 2.0))) for _ in range(inputs)]
         value = sum(Fraction(c) * Fraction(x) for c, x in zip(row, point.tolist(), strict=True))
         # an equation over features one ulp wide may have a single solution in the inputs' type
         widths = (upper - lower)[np.array(row) != 0]
         wide = bool(((widths == 0) | (widths > 2.0**-10)).all())
-        op = draw(st.sampled_from(["<=", "<=", "=="])) if wide else "<="
-        rhs = float(value) + (draw(st.sampled_from([0.0, 0.5, 1.0])) if op == "<=" else 0.0)
+        op = draw(st.sampled_from(("<=", "<=", "=="))) if wide else "<="
+        rhs = float(value) + (draw(st.sampled_from((0.0, 0.5, 1.0))) if op == "<=" else 0.0)
         if rhs == value or (op == "<=" and rhs > value):
             constraints.append(LinearConstraint(np.array(row), op, rhs))
     return {**raw, "one_hot": groups, "constraints": tuple(constraints)}
@@ -146,11 +147,13 @@ def domains(
 
 
 @st.composite
-def linear_maps(draw: Draw, out: int, into: int, palette: list[float], dtype: str) -> LinearMap:
+def linear_maps(
+    draw: Draw, out: int, into: int, palette: tuple[float, ...], dtype: str
+) -> LinearMap:
     """Mostly dense; now and then a scaled selection."""
     if draw(st.integers(0, 7)) == 0:
         index = np.array([draw(st.integers(0, into - 1)) for _ in range(out)], dtype=np.int64)
-        scale = [draw(st.sampled_from([1.0, 1.0, -1.0, *palette])) for _ in range(out)]
+        scale = [draw(st.sampled_from((1.0, 1.0, -1.0, *palette))) for _ in range(out)]
         return Scaled(index, stored(scale, dtype), into)
     matrix = np.array(
         draw(st.lists(st.sampled_from(palette), min_size=out * into, max_size=out * into))
@@ -165,7 +168,7 @@ def linear_maps(draw: Draw, out: int, into: int, palette: list[float], dtype: st
         elif i and kind == "opposite":
             matrix[i] = -matrix[other]
         elif i and kind == "multiple":
-            matrix[i] = matrix[other] * draw(st.sampled_from([0.5, 2.0, 3.0, -2.0]))
+            matrix[i] = matrix[other] * draw(st.sampled_from((0.5, 2.0, 3.0, -2.0)))
         elif i and kind == "sum":
             matrix[i] = matrix[other] + matrix[0]
     return Dense(stored(matrix, dtype))
@@ -176,7 +179,7 @@ def layers(
     draw: Draw,
     name: str,
     widths: list[int],
-    palette: list[float],
+    palette: tuple[float, ...],
     dtype: str,
     relu: bool,
     chain: bool,
@@ -222,12 +225,12 @@ def networks_on(
     domain: Domain,
     max_layers: int = 3,
     chain: bool | None = None,
-    palettes: tuple[list[float], ...] = PALETTES,
+    palettes: tuple[tuple[float, ...], ...] = PALETTES,
 ) -> Network:
     """A network of at most `max_layers` hidden layers and an output layer. chain: True for no
     branches, None for either."""
     palette = draw(st.sampled_from(palettes))
-    dtype = "float64" if palette is EXTREME else draw(st.sampled_from(["float32", "float64"]))
+    dtype = "float64" if palette is EXTREME else draw(st.sampled_from(("float32", "float64")))
     is_chain = draw(st.booleans()) if chain is None else chain
     plant = draw(st.booleans())
     hidden = draw(st.integers(1, max_layers))
@@ -251,7 +254,7 @@ def networks_with_domain(
     max_layers: int = 3,
     chain: bool | None = None,
     discrete: bool = True,
-    palettes: tuple[list[float], ...] = PALETTES,
+    palettes: tuple[tuple[float, ...], ...] = PALETTES,
 ) -> tuple[Network, Domain]:
     """A network and the domain for which its ties are planted."""
     domain = draw(domains(discrete=discrete))
@@ -270,7 +273,7 @@ def inexact_networks(draw: Draw) -> tuple[Network, Domain]:
     network, domain = draw(networks_with_domain())
     rough = []
     for layer in network.layers:
-        error = draw(st.sampled_from([0.0, 2.0**-53, 1e-7, 1e-2]))
+        error = draw(st.sampled_from((0.0, 2.0**-53, 1e-7, 1e-2)))
         biases = np.abs(layer.bias) * error if draw(st.booleans()) else None
         rough.append(replace(layer, weight_error=error, bias_error=biases))
     return replace(network, layers=tuple(rough)), domain

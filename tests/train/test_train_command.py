@@ -2,6 +2,7 @@
 
 import io
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from leo_cli.train import make_dataset, model_bytes
 from leo_cli.train.options import TrainOptions
 from leo_cli.train.perceptron import Perceptron
 
-torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 
 FAST = ["--hidden", "12,8", "--epochs", "8", "--batch-size", "16", "--no-progress"]
 
@@ -95,6 +96,8 @@ def test_the_file_computes_what_torch_computes(normalize: str) -> None:
         model_bytes(model, data, TrainOptions()), providers=["CPUExecutionProvider"]
     )
     got = session.run(None, {"x": x})[0]
+    import torch  # takes seconds: not while tests are collected
+
     h = torch.from_numpy(x)
     if offset is not None and scale is not None:
         h = (h - torch.from_numpy(offset)) * torch.from_numpy(scale)

@@ -1,6 +1,7 @@
 """Training: what each penalty promises of the weights, and that a run repeats exactly."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from leo_cli.train.perceptron import Perceptron, interval_bounds, size_estimate,
 from leo_cli.train.scores import normalization
 from leo_cli.train.search import choose, front
 
-torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 
 SMALL = TrainOptions(hidden=(12, 8), epochs=30, batch_size=16, rate=0.1, l1=1e-3, val_split=0.25)
 
@@ -49,6 +50,8 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_does_not() -> None:
 
 
 def test_settings_of_torch_are_given_back() -> None:
+    import torch  # takes seconds: not while tests are collected
+
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     trained(blobs(), replace(SMALL, epochs=1, threads=threads + 1))
     assert torch.get_num_threads() == threads
