@@ -1,13 +1,10 @@
 """The checker's arithmetic: lower bounds of linear forms of a network's values over a domain.
 
-A form is the sum over nodes k of A_k h_k + B_k z_k: one row a bound. `View.least` walks from the
-last node to the first. It replaces z by W h + b, and the value h of a ReLU with z in [l, u] by a
-line on the safe side:
+`View.least` walks from the last node to the first. It replaces z by W h + b, and the value h of a
+ReLU with z in [l, u] by a line on the safe side:
     a h >= a alpha z       for a >= 0, any alpha in [0, 1] (1 where l >= 0, 0 where u <= 0)
     a h >= a (s z + t)     for a < 0, any s in [0, 1], t >= max(-s l, (1 - s) u) (relu is convex)
-What remains over the input has its minimum over the domain in closed form. A unit i may have a
-partner j, |z_i - f z_j| <= e or |z_i + f z_j| <= e with f > 0: then also | |z_i| - f |z_j| | <= e,
-and h_i is z_i / 2 + f (h_j - z_j / 2) up to e / 2, as h = (z + |z|) / 2. docs/what-is-proved.md
+What remains over the input has its minimum over the domain in closed form. docs/what-is-proved.md
 explains each error term (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
 """
 
@@ -23,9 +20,7 @@ from leo_cli.proof.graph import Array, Node
 
 UNIT, TINY = 2.0**-53, 2.0**-1074
 MORE = 1.0 + 2.0**-20  # covers the rounding of a float sum of up to 2**31 non-negative numbers
-Form = dict[int, Array]  # 2 k: coefficients of z of node k, (rows, width); 2 k + 1: of h
-Lines = tuple[Array, Array, Array]  # alpha, s, t of the docstring
-Match = tuple[Array, Form, Array]  # units; what stands for h of each, in rows; up to what error
+Lines = tuple[Array, ...]  # alpha, s, t of the docstring, and perhaps what is added to A z
 _fraction = np.frompyfunc(Fraction, 1, 1)
 
 
@@ -38,6 +33,31 @@ class Box:
     upper: Array
     integer: Array
     groups: tuple[tuple[Array, Array], ...] = ()
+
+    def contains(self, points: Array) -> bool:
+        """Whether all points, (m, inputs), are in the domain."""
+        inside = (self.lower <= points) & (points <= self.upper)
+        inside &= ~self.integer | (points == np.floor(points))
+        for members, values in self.groups:
+            inside[:, members] &= [[(values == x).all(axis=1).any()] for x in points[:, members]]
+        return bool(inside.all())
+
+    def covers(self, inner: Box) -> bool:
+        """Whether all points of another are in this domain, as far as descriptions show."""
+        if self.lower.shape != inner.lower.shape or np.any(self.integer & ~inner.integer):
+            return False
+        known = [(members.tolist(), values.tolist()) for members, values in inner.groups]
+        inside = (self.lower <= inner.lower) & (inner.upper <= self.upper)
+        return bool(inside.all()) and all((m.tolist(), v.tolist()) in known for m, v in self.groups)
+
+
+@dataclass(frozen=True)
+class Form:
+    """Rows, each constant + the sum over nodes k of parts[k] h_k, up to error."""
+
+    parts: dict[int, Array]
+    constant: Array
+    error: Array
 
 
 @dataclass(frozen=True)
@@ -59,12 +79,6 @@ class Arithmetic:
 
     def tiny(self, n: float) -> float:
         return 0.0 if self.exact else 4.0 * n * TINY * self.strict
-
-    def plus(self, a: Array, b: Array) -> tuple[Array, Array]:
-        """a + b, and what rounding may lose of each sum."""
-        total = a + b
-        some = (a != 0) & (b != 0)
-        return total, 0.0 * some if self.exact else self.gamma(0) * np.abs(total) * some
 
     def down(self, values: Array, error: Array) -> Array:
         """Float64 numbers below values - error, the values where that is 0; -inf for NaN."""
@@ -90,38 +104,72 @@ def lines_of(lower: Array, upper: Array) -> Lines:
 @dataclass(frozen=True)
 class View:
     """A network as far as it is bounded. lower, upper: node -> bounds of z (of x for node 0),
-    written by the owner. matches: node -> units that have partners. sizes: known ones, which stay
-    valid when bounds get better."""
+    written by the owner. matches: node -> units, and what stands for h of each. scales: known ones,
+    which stay valid when bounds get better."""
 
     nodes: list[Node]
     box: Box
     math: Arithmetic
     lower: dict[int, Array]
     upper: dict[int, Array]
-    matches: dict[int, list[Match]] = field(default_factory=dict)
-    sizes: dict[int, Array] = field(default_factory=dict)
+    matches: dict[int, list[tuple[Array, Form]]] = field(default_factory=dict)
+    scales: dict[int, tuple[Array, float]] = field(default_factory=dict)
 
-    def range(self, key: int) -> tuple[Array, Array]:
-        """Bounds of z or h, by a key of a form."""
-        low, high, relu = self.lower[key // 2], self.upper[key // 2], self.nodes[key // 2].relu
-        return (np.fmax(low, 0.0), np.maximum(high, 0.0)) if key % 2 and relu else (low, high)
+    def range(self, k: int) -> tuple[Array, Array]:
+        """Bounds of h."""
+        low, high = self.lower[k], self.upper[k]
+        return (np.fmax(low, 0.0), np.maximum(high, 0.0)) if self.nodes[k].relu else (low, high)
 
-    def size(self, key: int) -> Array:
-        """m of z, or H of h."""
-        if key % 2:
-            return np.maximum(*map(np.abs, self.range(key)))
-        if key not in self.sizes:
-            total = np.abs(self.nodes[key // 2].bias)
-            for s, w in self.nodes[key // 2].terms.items():
-                total = total + np.abs(w) @ self.size(2 * s + 1)
-            self.sizes[key] = total * MORE
-        return self.sizes[key]
+    def height(self, k: int) -> Array:
+        """H: a bound of |h|."""
+        return np.maximum(*map(np.abs, self.range(k)))
 
-    def rows(self, key: int, units: Array, sign: Any = 1.0) -> Form:
-        """sign * z or h of some units."""
-        matrix = np.zeros((len(units), len(self.nodes[key // 2].bias)))
-        matrix[np.arange(len(units)), units] = sign
-        return {key: self.math.number(matrix)}
+    def scale(self, k: int) -> tuple[Array, float]:
+        """m: a bound of the sum of the sizes of the terms of z; and of what underflow takes from
+        each term of a product with z."""
+        if k not in self.scales:
+            size, mass = np.abs(self.nodes[k].bias), 1.0
+            for s, w in self.nodes[k].terms.items():
+                size, mass = size + np.abs(w) @ self.height(s), mass + self.height(s).sum()
+            tiny = self.math.tiny(float(mass + size.sum())) + 16.0 * TINY * (
+                self.nodes[k].slack > 0
+            )
+            self.scales[k] = size * MORE, tiny
+        return self.scales[k]
+
+    def rows(self, k: int, units: Array, factor: Array) -> Form:
+        """factor * z of some units."""
+        (size, tiny), node, math = self.scale(k), self.nodes[k], self.math
+        rounded = math.gamma(0) * (np.abs(factor) != 1.0) + 2.0 * node.slack
+        error = rounded * np.abs(factor) * size[units] + tiny * (rounded > 0) * (factor != 0)
+        scale = math.number(factor)
+        parts = {s: scale[:, None] * math.number(w[units]) for s, w in node.terms.items()}
+        return Form(parts, scale * math.number(node.bias[units]), error)
+
+    def product(self, k: int, p: Array) -> Form:
+        """p z of a node."""
+        (size, tiny), node, math, width = self.scale(k), self.nodes[k], self.math, p.shape[1]
+        error = np.abs(p).astype(float, copy=False) @ (
+            size * (math.gamma(width) + 2.0 * node.slack)
+        )
+        error, used = error + width * tiny * p.any(axis=1), p.any(axis=0)
+        p = p[:, used]
+        parts = {s: p @ math.number(w[used]) for s, w in node.terms.items()}
+        return Form(parts, p @ math.number(node.bias[used]), error)
+
+    def plus(self, one: Form, other: Form) -> Form:
+        """The sum of two forms; sums that one of the two has no part in are not rounded."""
+
+        def add(a: Array, b: Array) -> tuple[Array, Array]:
+            total = a + b
+            return total, self.math.gamma(0) * np.abs(total).astype(float) * ((a != 0) & (b != 0))
+
+        parts, error = {**one.parts, **other.parts}, one.error + other.error
+        for k in (k for k in one.parts if k in other.parts):
+            parts[k], lost = add(one.parts[k], other.parts[k])
+            error = error + lost @ self.height(k)
+        constant, lost = add(one.constant, other.constant)
+        return Form(parts, constant, error + lost)
 
     def at(self, points: Array, count: int) -> dict[int, tuple[Array, Array]]:
         """z of the first nodes at points, (m, width), and what it may be off by."""
@@ -138,82 +186,54 @@ class View:
             found[k] = z, MORE * error + math.tiny(width * (1.0 + k))
         return found
 
-    def least(
-        self, form: Form, lines: dict[int, Lines], box: tuple[Array, Array] | None = None
-    ) -> Array:
+    def least(self, form: Form, lines: Any = None, box: tuple[Array, Array] | None = None) -> Array:
         """(m,) lower bounds of a form over the domain, or over the part of it that is in `box`:
         the best of what the ranges of all values give before each step, and in the end.
 
-        lines: node -> (m, width) lines instead of the default ones, for rows that are z of one unit
-        of the last node each. box: (m, inputs) ends."""
-        math, form, start = self.math, dict(form), max(form)
-        error = np.zeros(len(form[start]))
-        constant, best = math.number(error), np.full(len(error), -np.inf)
-        bent = np.zeros(len(error), dtype=bool)
-        for key in (key for key in range(start, 1, -1) if key in form):
-            if key < start and key % 2 and not lines:
-                best = np.maximum(best, self._ranged(form, constant, error, None))
-            k, p = key // 2, form.pop(key)
-            width = p.shape[1]
-            if key % 2:
-                for units, moves, size in self.matches.get(k, ()):
-                    a, form[key] = p[:, units], p.copy()
-                    form[key][:, units] = math.number(0)
-                    error = error + np.abs(a).astype(float) @ size
-                    # which is computed in floats even where numbers are exact
-                    tiny = 16.0 * TINY * len(units) * (1.0 + sum(self.size(s).sum() for s in moves))
-                    error = error + (a[:, size > 0] != 0).any(axis=1) * tiny
-                    for s, matrix in moves.items():
-                        error = error + self._add(form, s, a @ matrix)
-                    p = form.pop(key)
-                if self.nodes[k].relu:
-                    chosen = lines.get(k) or lines_of(self.lower[k], self.upper[k])
-                    alpha, slope, lift = (math.number(part) for part in chosen)
-                    raised = (np.minimum(p, 0) * lift).sum(axis=1)
-                    constant, lost = math.plus(constant, raised)
-                    error = error + lost + math.gamma(width) * np.abs(raised).astype(float)
-                    if not lines:
-                        bent = ((p != 0) & (lift != 0)).any(axis=1)  # rounded, which counts below
-                    p = p * np.where(p > 0, alpha, slope)
-                error = error + self._add(form, key - 1, p)
+        lines: node -> (m, width) lines instead of the default ones. box: (m, inputs) ends."""
+        math, best = self.math, np.full(len(form.error), -np.inf)
+        for k in range(max(form.parts, default=0), 0, -1):
+            if k not in form.parts:
                 continue
-            node, sizes, used = self.nodes[k], np.abs(p).astype(float, copy=False), slice(None)
-            single, weight = np.full(len(p), key == start), sizes @ self.size(key)
-            if not lines:  # else rows start as one unit each, and are looked at no closer
-                some = p != 0
-                count, used = some.sum(axis=1), some.any(axis=0)
-                single = ~bent & (count <= 1) & (sizes.sum(axis=1) == count)
-                bent = bent & False
-            mass = 1.0 + sum(self.size(s).sum() for s in (key, *(2 * s + 1 for s in node.terms)))
-            rounding = math.gamma(width) * weight + math.tiny(width * float(mass))
-            slack = 2.0 * node.slack * weight + 16.0 * TINY * sizes.any(axis=1) * bool(node.slack)
-            if single.all():  # there is nothing to add
-                pick = sizes.argmax(axis=1)
-                own = p[np.arange(len(p)), pick][:, None]
-            p = p[:, used]
-            constant, lost = math.plus(constant, p @ math.number(node.bias)[used])
-            error = error + lost + ~single * rounding + slack
-            for s, w in node.terms.items():
-                moved = own * math.number(w[pick]) if single.all() else p @ math.number(w[used])
-                error = error + self._add(form, 2 * s + 1, moved)
-        return np.asarray(np.maximum(best, self._ranged(form, constant, error, box)))
+            if not lines:
+                best = np.maximum(best, self._ranged(form, None))
+            for units, stand in self.matches.get(k, ()):
+                form = self._replaced(form, k, units, stand)
+            parts = dict(form.parts)
+            p = parts.pop(k)
+            form = Form(parts, form.constant, form.error)
+            if self.nodes[k].relu:
+                chosen = lines[k] if lines else lines_of(self.lower[k], self.upper[k])
+                alpha, slope, lift, *more = (math.number(part) for part in chosen)
+                raised = (np.minimum(p, 0) * lift).sum(axis=1)
+                error = math.gamma(p.shape[1]) * np.abs(raised).astype(float)
+                # which underflow may hide; without default lines exact zeros do not matter
+                bent = lines is not None or ((p != 0) & (lift != 0)).any(axis=1)
+                error = error + p.shape[1] * self.scale(k)[1] * bent
+                form = self.plus(form, Form({}, raised, error))
+                p = sum(more, p * np.where(p > 0, alpha, slope))
+            form = self.plus(form, self.product(k, p))
+        return np.asarray(np.maximum(best, self._ranged(form, box)))
 
-    def _add(self, form: Form, key: int, values: Array) -> Array | float:
-        """Add to coefficients; (m,) what that loses."""
-        if key not in form:
-            form[key] = values
-            return 0.0
-        form[key], lost = self.math.plus(form[key], values)
-        return np.asarray(lost @ self.size(key))
+    def _replaced(self, form: Form, k: int, units: Array, stand: Form) -> Form:
+        """A form without h of some units, for which others stand."""
+        a, rest = form.parts[k][:, units], form.parts[k].copy()
+        rest[:, units] = self.math.number(0)
+        size = np.abs(a).astype(float, copy=False)
+        # the error is computed in floats even where numbers are exact
+        mass = 1.0 + sum(float(self.height(s).sum()) for s in stand.parts)
+        tiny = 16.0 * TINY * len(units) * mass * size[:, stand.error > 0].any(axis=1)
+        moved = {s: a @ part for s, part in stand.parts.items()}
+        left = Form({**form.parts, k: rest}, form.constant, form.error)
+        return self.plus(left, Form(moved, a @ stand.constant, size @ stand.error + tiny))
 
-    def _ranged(self, form: Form, constant: Array, error: Array, box: tuple[Array, Array] | None
-                ) -> Array:  # fmt: skip
+    def _ranged(self, form: Form, box: tuple[Array, Array] | None) -> Array:
         """Lower bounds by the ranges of all values; exactly the constant where all else is 0."""
-        math, count, total = self.math, 4, constant
-        size, touched = np.abs(constant), np.zeros(len(constant), dtype=bool)
-        for key, a in form.items():
-            low, high = box if box and key == 1 else self.range(key)
-            for members, values in self.box.groups if key == 1 else ():
+        math, count, total = self.math, 4, form.constant
+        size, touched = np.abs(total), np.zeros(len(total), dtype=bool)
+        for k, a in form.parts.items():
+            low, high = box if box and k == 0 else self.range(k)
+            for members, values in self.box.groups if k == 0 else ():
                 least, most = low[..., None, members], high[..., None, members]
                 inside = ((least <= values) & (values <= most)).all(axis=-1)
                 inside = inside | ~inside.any(axis=-1, keepdims=True)  # a part without points
@@ -231,4 +251,4 @@ class View:
             touched[rest] = ((a[rest] != 0) & (ends[rest] != 0)).any(axis=1)
             count += a.shape[1] + 2
         rounding = math.gamma(count) * size.astype(float) + math.tiny(count + 4.0)
-        return math.down(total, MORE * error + touched * rounding)
+        return math.down(total, MORE * form.error + touched * rounding)

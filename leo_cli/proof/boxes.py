@@ -18,7 +18,7 @@ from leo_cli.bounds.linear import Relaxed, Signed, relaxed
 from leo_cli.bounds.relaxation import Relaxation, relax
 from leo_cli.proof.checker import Checker, Part, Record
 from leo_cli.proof.graph import Array
-from leo_cli.proof.trees import PARTS, Cut, Question, Rows, coded, tree_record
+from leo_cli.proof.trees import PARTS, Cut, Question, Rows, coded, tree_record, with_cuts
 from leo_cli.stability.box_slopes import improved
 from leo_cli.stability.budget import Budget
 from leo_cli.stability.evidence import InputSplitEvidence
@@ -99,9 +99,7 @@ class BoxRecords:
                     _Todo(half, child, one.extra)
                     for half, child in zip(halves, cuts.child[one.node][::-1], strict=True)
                 ]
-            columns = zip(("node", "unit", "cut"), np.array(rows, np.float64).T, strict=True)
-            moved = {name: a.astype(record.arrays[name].dtype) for name, a in columns}
-            yield replace(record, arrays={**record.arrays, **moved})
+            yield with_cuts(record, rows)
             first = None
 
     def _open(self, part: Part) -> Bools:
@@ -152,7 +150,7 @@ class BoxRecords:
         used = {name: table for name, table in hints.items() if len(rows) and len(table)}
         record = tree_record([(-1, 0, 0.0)] * len(parts), rows, used, deep, first)
         with np.errstate(all="ignore"):
-            self.checker.bound(parts, record)
+            self.checker.bound(parts, deep, record)
         return record
 
     def _settled(self, parts: list[Part], rows: Rows) -> Bools:

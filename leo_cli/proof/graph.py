@@ -56,10 +56,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Net:
-    """nodes[0] is a placeholder for the input. cuts: (elements, 2) arrays of (node, unit)."""
+    """nodes[0] is a placeholder for the input. cuts: nodes without a ReLU, or the input."""
 
     nodes: list[Node]
-    cuts: list[Array] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
     skeleton: tuple[Any, ...] = ()
     sha256: str = ""
 
@@ -104,34 +104,31 @@ class _Reader:
     def net(self) -> Net:
         """The graph as it is for one, two and three samples, or as many as it has, without nodes
         that no cut depends on."""
-        kinds = [spec.type.tensor_type for spec in self.inputs]
-        shapes = [[d.dim_value for d in kind.shape.dim] for kind in kinds]
-        first = {shape[0] if len(shape) > 1 else -1 for shape in shapes}
+        shapes = [[d.dim_value for d in spec.type.tensor_type.shape.dim] for spec in self.inputs]
+        first = {shape[0] if len(shape) > 1 else -1 for shape in shapes if shape}
         free = first == {0}
-        if not all(kind.HasField("shape") and all(shape[free:])
-                   for kind, shape in zip(kinds, shapes, strict=True)):  # fmt: skip
+        if not all(shape and all(shape[free:]) for shape in shapes):
             names = ", ".join(f'"{spec.name}"' for spec in self.inputs)
             raise Unreadable(f"inputs {names}: export the model with a fixed shape of each, of "
                              "which at most the axis of samples is free")  # fmt: skip
         counts = [1, 2, 3] if free else [max(1, *first) if len(first) == 1 else 1]
         readings = [self._read(count) for count in counts]
         cuts = readings[0][1]
-        if any([c.tolist() for c in other] != [c.tolist() for c in cuts] for _, other in readings):
+        if any(other != cuts for _, other in readings):
             raise Unreadable("other units lead to its outputs for another number of samples")
         keep = np.arange(len(self.nodes)) < self.kept
-        keep[np.concatenate([np.zeros(1, int), *cuts]) // WIDE] = True
+        keep[cuts] = True
         for k in reversed(range(len(self.nodes))):
             keep[list(self.nodes[k].terms)] |= keep[k]
         number = np.cumsum(keep) - 1
         nodes = [replace(node, terms={int(number[s]): w for s, w in node.terms.items()})
                  for k, node in enumerate(self.nodes) if keep[k] and k >= self.kept]  # fmt: skip
-        places = [np.stack([number[cut // WIDE], cut % WIDE], axis=1) for cut in cuts]
         skeleton = tuple(skeleton for skeleton, _ in readings)
-        return Net(self.nodes[: self.kept] + nodes, places, skeleton)
+        return Net(self.nodes[: self.kept] + nodes, number[cuts].tolist(), skeleton)
 
-    def _read(self, count: int) -> tuple[tuple[Any, ...], list[Array]]:
-        """The skeleton for a number of samples, and the ids of each cut."""
-        self.count, self.cuts, start = count, list[Array](), 0
+    def _read(self, count: int) -> tuple[tuple[Any, ...], list[int]]:
+        """The skeleton for a number of samples, and the node of each cut."""
+        self.count, self.cuts, start = count, list[int](), 0
         self.values: dict[str, Any] = {**self.constants, "": None}
         self.keys: dict[str, tuple[Any, ...]] = {"": ()}
         skeleton: tuple[Any, ...] = ()
@@ -162,8 +159,8 @@ class _Reader:
         self.nodes += [node] if k == len(self.nodes) else []
         return k
 
-    def _made(self, node: Node, shape: tuple[int, ...]) -> Units:
-        return Units(self._append(node) * WIDE + np.arange(len(node.bias)), shape)
+    def _units(self, k: int, shape: tuple[int, ...]) -> Units:
+        return Units(k * WIDE + np.arange(len(self.nodes[k].bias)), shape)
 
     def _first(self, values: Array, span: int = 0) -> Array | None:
         """What a tensor has for the first sample, flat; None if for others it is something else."""
@@ -178,7 +175,7 @@ class _Reader:
         if tensor not in self.keys:
             value = self.values[tensor]
             if isinstance(value, Units):
-                self.cuts.append(value.ids)
+                self.cuts.append(self._whole(tensor, value))
                 whole = repr((len(self.cuts), value.shape))
             elif isinstance(value, tuple):
                 whole = repr((value[0], *map(self._key, value[1])))
@@ -229,7 +226,8 @@ class _Reader:
         if moved or row is None:
             return None if row is None else Units(row, found.shape)
         # a row of constants, repeated for each sample
-        return self._made(Node(node.output[0], {}, row.astype(np.float64), False), found.shape)
+        k = self._append(Node(node.output[0], {}, row.astype(np.float64), False))
+        return self._units(k, found.shape)
 
     def _affine(self, kind: str, name: str, attributes: dict[str, Any], values: list[Any]) -> Any:
         """The first output of an affine operator or a ReLU; None for others."""
@@ -252,7 +250,8 @@ class _Reader:
             case "Add" | "Sub" if isinstance(y, Units) and x.shape == y.shape:
                 eye = np.eye(x.ids.size)
                 matrix = np.hstack([eye, eye if kind == "Add" else -eye])
-                return self._product(name, np.concatenate([x.ids, y.ids]), matrix, x.shape)
+                ids = np.concatenate([x.ids, y.ids])
+                return self._units(self._product(name, ids, matrix), x.shape)
             case "Add" | "Sub" if isinstance(y, np.ndarray):
                 minus = kind == "Sub"
                 factor = np.array(-1.0) if minus and x is b else None
@@ -265,8 +264,8 @@ class _Reader:
                 return self._each(name, x, factor=1.0 / y, given=b"" if exact else y.tobytes())
             case "MatMul" if x is a and isinstance(b, np.ndarray) and b.ndim == 2:
                 if x.shape[-1] == x.ids.size == len(b):
-                    shape = (*x.shape[:-1], b.shape[1])
-                    return self._product(name, x.ids, b.T.astype(np.float64), shape)
+                    k = self._product(name, x.ids, b.T.astype(np.float64))
+                    return self._units(k, (*x.shape[:-1], b.shape[1]))
             case "Gemm" | "com.microsoft:FusedGemm" if x is a and isinstance(b, np.ndarray):
                 alpha, beta, relu = get("alpha", 1.0), get("beta", 1.0), kind != "Gemm"
                 plain = alpha == beta == 1.0 or b.dtype != np.float64  # else products are rounded
@@ -289,16 +288,31 @@ class _Reader:
                 return self._each(name, centred, factor=np.array(attributes["scale"]))
         return None
 
-    def _product(self, name: str, ids: Array, matrix: Array, shape: Any, given: bytes = b"") -> Any:
-        """A node of matrix (rows, elements) times the elements of a tensor."""
+    def _product(self, name: str, ids: Array, matrix: Array, given: bytes = b"") -> int:
+        """The node of a matrix, (rows, elements) or a diagonal, times the elements of a tensor."""
+        if matrix.ndim == 1 and len(matrix) > LARGEST:
+            raise Unreadable(f'"{name}" copies {len(matrix)} units')
+        matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
         if np.count_nonzero(matrix, axis=1).max(initial=0) > 1 and len(np.unique(ids)) < ids.size:
-            ids = self._product(name, ids, np.eye(ids.size), shape).ids  # or sums would be rounded
+            # each element its own unit, or sums would be rounded
+            ids = self._units(self._product(name, ids, np.ones(ids.size)), ()).ids
         (sources, units), terms = np.divmod(ids, WIDE), {}
         for s in np.unique(sources).tolist():
             terms[s] = np.zeros((len(matrix), len(self.nodes[s].bias)))
             np.add.at(terms[s].T, units[sources == s], matrix[:, sources == s].T)
         slack = ROUNDED * bool(given)
-        return self._made(Node(name, terms, np.zeros(len(matrix)), False, slack, given), shape)
+        return self._append(Node(name, terms, np.zeros(len(matrix)), False, slack, given))
+
+    def _whole(self, name: str, x: Units, factor: Array | None = None, given: bytes = b"") -> int:
+        """The node without a ReLU whose units are factor * the elements of a tensor."""
+        k = int(x.ids.max(initial=0)) // WIDE
+        if (
+            factor is None
+            and not self.nodes[k].relu
+            and np.array_equal(x.ids, self._units(k, ()).ids)
+        ):
+            return k
+        return self._product(name, x.ids, np.ones(x.ids.size) if factor is None else factor, given)
 
     def _each(self, name: str, x: Any, factor: Any = None, bias: Any = None, relu: bool = False,
               given: bytes = b"") -> Any:  # fmt: skip
@@ -312,12 +326,8 @@ class _Reader:
         full = [self._first(np.broadcast_to(part.astype(float), x.shape)) for part in parts]
         if full[0] is None or full[1] is None:
             return None
-        k = int(x.ids.max(initial=0)) // WIDE
-        node, whole = self.nodes[k], k * WIDE + np.arange(len(self.nodes[k].bias))
-        same = factor is None and k and not node.relu and np.array_equal(x.ids, whole)
-        if not same or (full[1].any() and node.bias.any()):  # or else a sum would be rounded
-            if x.ids.size > LARGEST:
-                raise Unreadable(f'"{name}" copies {x.ids.size} units')
-            made = self._product(name, x.ids, np.diag(full[0]), x.shape, given)
-            node = self.nodes[int(made.ids.max(initial=0)) // WIDE]
-        return self._made(replace(node, name=name, bias=node.bias + full[1], relu=relu), x.shape)
+        k = self._whole(name, x, full[0] if factor is not None else None, given)
+        if k == 0 or (full[1].any() and self.nodes[k].bias.any()):  # a sum would be rounded
+            k = self._product(name, x.ids, full[0])
+        node = replace(self.nodes[k], name=name, bias=self.nodes[k].bias + full[1], relu=relu)
+        return self._units(self._append(node), x.shape)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from leo_cli.arrays import Bools, Floats
-from leo_cli.proof.checker import Checker, Record, contains
+from leo_cli.proof.checker import Checker, Record
 from leo_cli.proof.graph import Array
 from leo_cli.stability.verdict import StabilityMap, State
 
@@ -19,7 +19,7 @@ def verdict_record(checker: Checker, stability: StabilityMap, node_of: dict[int,
         states[node][stability.layers[i].inactive] = 0
         states[node][stability.layers[i].active] = 1
     points = stability.witnesses
-    points = points[[contains(checker.box, point[None]) for point in points]]
+    points = points[[checker.box.contains(point[None]) for point in points]]
     unstable = [
         (node, unit)
         for i, node in sorted(node_of.items(), key=lambda pair: pair[1])

@@ -17,7 +17,7 @@ import numpy as np
 from leo_cli.arrays import Bools, Floats, Ints
 from leo_cli.network import Network
 from leo_cli.proof.checker import Checker, Record
-from leo_cli.proof.graph import Array, Net, Node
+from leo_cli.proof.graph import Net, Node
 
 ALIKE = 1e-9  # 1 - cosine of rows that are worth a match
 CLOSE = 1e-3  # difference from a partner, relative to its range, beyond which there is no match
@@ -107,14 +107,13 @@ def _matched(checker: Checker, k: int, of: int, units: Ints, partners: Ints) -> 
     """The match of units of a node, without those that differ too much from their partners."""
     if checker.nodes[k].relu is not checker.nodes[of].relu or not len(units):
         return
-    width = len(checker.nodes[k].bias)
-    known = tuple(side.get(k, np.full(width, np.nan)) for side in (checker.lower, checker.upper))
-    record = _record(k, of, units, partners, np.ones(len(units)), np.zeros(len(units), bool))
+    known = checker.lower[k], checker.upper[k]
+    record = _record(k, of, units, partners, np.ones(len(units)))
     checker.apply(record)
-    taken, _, size = checker.view.matches[k][-1]
+    taken, stand = checker.view.matches[k][-1]
     span = (checker.upper[of] - checker.lower[of])[partners]
     error = np.full(len(units), np.inf)
-    error[np.isin(units, taken)] = size
+    error[np.isin(units, taken)] = stand.error
     close = error <= CLOSE * span
     # what is active needs no partner: only whether it is active is of interest
     close |= checker.lower[k][units] >= 0
@@ -125,21 +124,14 @@ def _matched(checker: Checker, k: int, of: int, units: Ints, partners: Ints) -> 
         if not close.any():
             return
         units, partners = units[close], partners[close]
-        record = _record(k, of, units, partners, np.ones(len(units)), np.zeros(len(units), bool))
+        record = _record(k, of, units, partners, np.ones(len(units)))
         checker.apply(record)
     yield record
 
 
-def _record(
-    k: int, of: int, units: Ints, partners: Ints, factors: Floats, opposite: Bools
-) -> Record:
-    arrays: dict[str, Array] = {
-        "units": units.astype(np.int32),
-        "partners": partners.astype(np.int32),
-        "factors": factors.astype(np.float64),
-        "opposite": opposite.astype(np.uint8),
-    }
-    return Record("match", {"node": k, "of": of}, arrays)
+def _record(k: int, of: int, units: Ints, partners: Ints, factors: Floats) -> Record:
+    pairs = np.stack([units, partners], axis=1).astype(np.int32)
+    return Record("match", {"node": k, "of": of}, {"pairs": pairs, "factors": factors})
 
 
 def _links(
@@ -158,7 +150,7 @@ def _links(
             yield _record(k, k, *(np.array(part) for part in zip(*pairs, strict=True)))
 
 
-def _pairs(node: Node, gone: Bools, stays: Bools) -> list[tuple[int, int, float, bool]]:
+def _pairs(node: Node, gone: Bools, stays: Bools) -> list[tuple[int, int, float]]:
     rows = np.concatenate([*node.terms.values(), node.bias[:, None]], axis=1)
     sizes = np.linalg.norm(rows, axis=1)
     unit_rows = rows / np.where(sizes > 0, sizes, 1.0)[:, None]
@@ -168,7 +160,7 @@ def _pairs(node: Node, gone: Bools, stays: Bools) -> list[tuple[int, int, float,
         j = int(np.argmax(np.abs(cosine)))
         if 1.0 - abs(cosine[j]) < ALIKE:
             large = int(np.argmax(np.abs(rows[j])))
-            factor = abs(float(rows[i, large] / rows[j, large]))
-            if factor > 0:
-                found.append((i, j, factor, bool(cosine[j] < 0)))
+            factor = float(rows[i, large] / rows[j, large])
+            if factor != 0:
+                found.append((i, j, factor))
     return found

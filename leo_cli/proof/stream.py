@@ -6,31 +6,29 @@ held of each is its entry in the file's directory.
 
 from __future__ import annotations
 
-import io
 import json
+import math
 import shutil
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
 from leo_cli.proof.checker import Record
-from leo_cli.proof.graph import Unreadable
+from leo_cli.proof.graph import Array, Unreadable
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same proof is the same file
 
 
 def encoded(record: Record) -> bytes:
-    """A record as it stands in its member: a line of JSON, then its arrays in numpy's format."""
-    out = io.BytesIO()
-    head = {"kind": record.kind, **record.values, "arrays": list(record.arrays)}
-    out.write(json.dumps(head, sort_keys=True).encode() + b"\n")
-    for array in record.arrays.values():
-        np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
-    return out.getvalue()
+    """A record as it stands in its member: a line of JSON, then its arrays' numbers."""
+    arrays = {name: a.astype(a.dtype.newbyteorder("<")) for name, a in record.arrays.items()}
+    kinds = [[name, a.dtype.str, list(a.shape)] for name, a in arrays.items()]
+    head = json.dumps({"kind": record.kind, **record.values, "arrays": kinds}, sort_keys=True)
+    return b"".join([head.encode(), b"\n", *(a.tobytes() for a in arrays.values())])
 
 
 class Spool:
@@ -75,11 +73,17 @@ def read_records(stream: BinaryIO) -> Iterator[Record]:
             for name in ["begin", *names]:
                 with file.open(name) as part:
                     head = json.loads(part.readline())
-                    arrays = {a: np.lib.format.read_array(part) for a in head.pop("arrays")}
+                    arrays = {a: _array(part, *kind) for a, *kind in head.pop("arrays")}
                 yield Record(head.pop("kind"), head, arrays)
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError,
             EOFError, MemoryError, OSError, NotImplementedError) as error:  # fmt: skip
         raise Unreadable(f"no proof, or cut off: {error}") from None
+
+
+def _array(part: IO[bytes], kind: str, shape: list[int]) -> Array:
+    dtype = np.dtype(kind)
+    size = math.prod(shape) * dtype.itemsize
+    return np.frombuffer(part.read(size), dtype).reshape(shape)
 
 
 def _put(file: zipfile.ZipFile, name: str, record: Record) -> None:

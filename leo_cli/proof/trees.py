@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,19 +53,24 @@ def tree_record(
 ) -> Record:
     """A record about the next parts of a tree. hints: slopes and multipliers of the first rows.
     first: of the first record of a tree, the node up to which it bounds."""
+    columns = rows.part, rows.node, rows.unit, rows.above
     arrays: dict[str, Array] = {
-        "node": np.array([cut[0] for cut in cuts], np.int32),
-        "unit": np.array([cut[1] for cut in cuts], np.int32),
-        "cut": np.array([cut[2] for cut in cuts], np.float64),
-        "deep": (np.zeros(len(cuts)) if deep is None else deep).astype(np.int32),
-        "part": rows.part.astype(np.int32),
-        "of": rows.node.astype(np.int32),
-        "units": rows.unit.astype(np.int32),
-        "above": rows.above.astype(np.uint8),
+        **_parts(cuts, np.zeros(len(cuts), np.int64) if deep is None else deep),
+        "rows": np.stack(columns, axis=1).astype(np.int32),
         **hints,
     }
     values = {"hints": max(map(len, hints.values()), default=0)}
     return Record("tree", values if first is None else {**values, "node": first}, arrays)
+
+
+def with_cuts(record: Record, cuts: Sequence[Cut]) -> Record:
+    """A record whose parts are cut in another way."""
+    return replace(record, arrays=record.arrays | _parts(cuts, record.arrays["parts"][:, 2]))
+
+
+def _parts(cuts: Sequence[Cut], deep: Ints) -> dict[str, Array]:
+    parts = [(node, unit, to) for (node, unit, _), to in zip(cuts, deep.tolist(), strict=True)]
+    return {"parts": np.array(parts, np.int32), "cut": np.array([cut[2] for cut in cuts])}
 
 
 @dataclass(frozen=True)

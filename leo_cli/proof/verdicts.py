@@ -125,8 +125,8 @@ class _Prover:
 
     def layer(self, layer: int, node: int) -> None:
         """Records for a layer, until its verdicts are settled or given up."""
-        self.checker.advance(node)
-        self.checker.by_lines()
+        self.checker.advance(node + 1)
+        self.checker.last = node
         self._slopes(node, list(self._questions(layer)))
         for question in list(self._questions(layer)):
             self._phases(node, question)

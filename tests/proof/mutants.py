@@ -19,7 +19,7 @@ from proof.proof_cases import Case
 
 from leo_cli.arrays import Floats
 from leo_cli.proof.bounding import Box
-from leo_cli.proof.checker import Fails, Record, box_of, check_records
+from leo_cli.proof.checker import Fails, Record, check_records
 from leo_cli.proof.graph import Net, Unreadable, read_net
 
 
@@ -100,6 +100,24 @@ def _changed(
         flat = values.ravel()
     flat[where] = new
     return _with(case, at, **{array: flat.reshape(values.shape)})
+
+
+def _entry_changed(
+    case: Case,
+    rng: np.random.Generator,
+    table: str,
+    column: int,
+    change: Callable[[int], int],
+) -> Case | None:
+    """One entry of a column of a table of a tree or a match, changed."""
+    at = _pick(case, rng, ("tree", "match"), table)
+    if at is None:
+        return None
+    changed = np.array(case.records[at].arrays[table])
+    row = int(rng.integers(len(changed)))
+    before = int(changed[row, column])
+    changed[row, column] = change(before)
+    return None if changed[row, column] == before else _with(case, at, **{table: changed})
 
 
 def _verdicts(case: Case) -> int:
@@ -193,34 +211,31 @@ def _multipliers_dropped(case: Case, rng: np.random.Generator) -> Case | None:
 
 def _row_dropped(case: Case, rng: np.random.Generator) -> Case | None:
     """A bound that is not asked for."""
-    at = _pick(case, rng, TREE, "part")
+    at = _pick(case, rng, TREE, "rows")
     if at is None:
         return None
     record = case.records[at]
-    return _without_rows(case, at, [int(rng.integers(len(record.arrays["part"])))])
+    return _without_rows(case, at, [int(rng.integers(len(record.arrays["rows"])))])
 
 
 def _row_moved(case: Case, rng: np.random.Generator) -> Case | None:
     """A bound that is asked for in another part, or of another node."""
-    if rng.random() < 0.5:
-        return _changed(case, rng, TREE, "part", lambda a, i: int(rng.integers(-1, 6)))
-    return _changed(case, rng, TREE, "of", lambda a, i: int(rng.integers(-1, 7)))
+    return _entry_changed(case, rng, "rows", int(rng.integers(2)), lambda a: rng.integers(-1, 7))
 
 
 def _less_deep(case: Case, rng: np.random.Generator) -> Case | None:
     """Another number of nodes is bounded in a part."""
-    return _changed(case, rng, TREE, "deep", lambda a, i: int(rng.integers(-1, 8)))
+    return _entry_changed(case, rng, "parts", 2, lambda a: rng.integers(-1, 8))
 
 
 def _without_rows(case: Case, at: int, rows: list[int]) -> Case:
     """A record of a tree without some of its rows, and their hints."""
     record = case.records[at]
     hints = int(record.values["hints"])
-    names = ("part", "of", "units", "above")
-    changed = {name: np.delete(record.arrays[name], rows) for name in names}
+    changed = {"rows": np.delete(record.arrays["rows"], rows, axis=0)}
     given = [row for row in rows if row < hints]
     for name, array in record.arrays.items():
-        if array.ndim == 2:
+        if name.startswith(("slopes", "multipliers")):
             changed[name] = np.delete(array, given, axis=0)
     records = list(case.records)
     values = {**record.values, "hints": hints - len(given)}
@@ -231,13 +246,13 @@ def _without_rows(case: Case, at: int, rows: list[int]) -> Case:
 def _question_changed(case: Case, rng: np.random.Generator) -> Case | None:
     """Another unit, or the other direction, than what the tree was made for."""
     if rng.random() < 0.5:
-        return _changed(case, rng, TREE, "above", lambda a, i: int(not a[i]))
-    return _changed(case, rng, TREE, "units", lambda a, i: int(rng.integers(-1, 12)))
+        return _entry_changed(case, rng, "rows", 3, lambda a: int(not a))
+    return _entry_changed(case, rng, "rows", 2, lambda a: rng.integers(-1, 12))
 
 
 def _tree_changed(case: Case, rng: np.random.Generator) -> Case | None:
     """A tree for another node, or with hints for more or fewer rows."""
-    at = _pick(case, rng, TREE, "node")
+    at = _pick(case, rng, TREE, "parts")
     if at is None:
         return None
     values = {**case.records[at].values}
@@ -251,29 +266,29 @@ def _tree_changed(case: Case, rng: np.random.Generator) -> Case | None:
 
 def _leaf_dropped(case: Case, rng: np.random.Generator) -> Case | None:
     """A leaf gone from the tree, its rows with it: part of the domain is not covered."""
-    at = _pick(case, rng, TREE, "node")
+    at = _pick(case, rng, TREE, "parts")
     if at is None:
         return None
     arrays = case.records[at].arrays
-    leaves = np.flatnonzero(arrays["node"] < 0)
+    leaves = np.flatnonzero(arrays["parts"][:, 0] < 0)
     if not len(leaves):
         return None
     leaf = int(rng.choice(leaves))
-    fewer = _without_rows(case, at, np.flatnonzero(arrays["part"] == leaf).tolist())
-    part = fewer.records[at].arrays["part"]
-    names = ("node", "unit", "cut", "deep")
-    changed = {name: np.delete(arrays[name], leaf) for name in names}
-    return _with(fewer, at, part=part - (part > leaf), **changed)
+    fewer = _without_rows(case, at, np.flatnonzero(arrays["rows"][:, 0] == leaf).tolist())
+    rows = np.array(fewer.records[at].arrays["rows"])
+    rows[:, 0] -= rows[:, 0] > leaf
+    changed = {name: np.delete(arrays[name], leaf, axis=0) for name in ("parts", "cut")}
+    return _with(fewer, at, rows=rows, **changed)
 
 
 def _leaf_added(case: Case, rng: np.random.Generator) -> Case | None:
     """A part that is cut becomes a leaf, or a leaf one that is cut."""
-    return _changed(case, rng, TREE, "node", lambda a, i: int(rng.integers(-1, 4)))
+    return _entry_changed(case, rng, "parts", 0, lambda a: rng.integers(-1, 4))
 
 
 def _split_changed(case: Case, rng: np.random.Generator) -> Case | None:
     """Another unit, or another input, is what a part is cut along."""
-    return _changed(case, rng, TREE, "unit", lambda a, i: int(rng.integers(-1, 12)))
+    return _entry_changed(case, rng, "parts", 1, lambda a: rng.integers(-1, 12))
 
 
 def _cut_moved(case: Case, rng: np.random.Generator) -> Case | None:
@@ -283,17 +298,15 @@ def _cut_moved(case: Case, rng: np.random.Generator) -> Case | None:
 
 
 def _match_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    what = ("units", "partners", "factors", "opposite")[int(rng.integers(4))]
-    if what == "factors":
-        choices = [-1.0, 0.5, 2.0, np.nan, 1.0 + 2.0**-52]
-        return _changed(case, rng, ("match",), what, lambda a, i: float(a[i] * rng.choice(choices)))
-    if what == "opposite":
-        return _changed(case, rng, ("match",), what, lambda a, i: 1 - int(a[i]))
-    return _changed(case, rng, ("match",), what, lambda a, i: int(rng.integers(-1, 12)))
+    what = int(rng.integers(4))
+    if what < 2:
+        return _entry_changed(case, rng, "pairs", what, lambda a: rng.integers(-1, 12))
+    choices = [-1.0, 0.5, 2.0, np.nan, 1.0 + 2.0**-52] if what == 2 else [-1.0]
+    return _changed(case, rng, "match", "factors", lambda a, i: float(a[i] * rng.choice(choices)))
 
 
 def _match_node_changed(case: Case, rng: np.random.Generator) -> Case | None:
-    at = _pick(case, rng, ("match",), "units")
+    at = _pick(case, rng, "match", "pairs")
     if at is None:
         return None
     values = {**case.records[at].values}
@@ -441,4 +454,8 @@ def claims_of(records: tuple[Record, ...]) -> Claims:
                 for unit, state in enumerate(states.tolist()):
                     if state < 3:
                         found[int(state)].append((int(name.removeprefix("states")), unit))
-    return Claims(box_of(records[0]), np.asarray(stated), *(tuple(part) for part in found))
+    first = records[0].arrays
+    groups = range(records[0].values["groups"])
+    tables = tuple((first[f"members{g}"], first[f"values{g}"]) for g in groups)
+    box = Box(first["lower"], first["upper"], first["integer"] != 0, tables)
+    return Claims(box, np.asarray(stated), *(tuple(part) for part in found))

@@ -39,9 +39,11 @@ def net_of(network: Network, after: Net | None = None) -> Net:
         place.append(len(nodes) if k in place else k)
         nodes += [node] if place[-1] == len(nodes) else []
     cuts = []
-    for node in network.outputs:
-        units = np.arange(network.width(node))
-        cuts.append(np.stack([np.full(len(units), place[node]), units], axis=1))
+    for k in (place[node] for node in network.outputs):
+        width = len(nodes[k].bias)
+        cut = Node("cut", {k: np.eye(width)}, np.zeros(width), False) if nodes[k].relu else nodes[k]
+        cuts.append(k if cut is nodes[k] else known.get(cut.key, len(nodes)))
+        nodes += [cut] if cuts[-1] == len(nodes) else []
     return Net(nodes, cuts, ("cuts", len(cuts)))
 
 

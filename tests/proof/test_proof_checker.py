@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -63,11 +64,10 @@ def verdicts(widths: dict[int, int], *claims: tuple[int, int, int]) -> Record:
 
 
 def match(node: int, of: int, units: list[int], partners: list[int]) -> Record:
-    arrays = {
-        "units": np.array(units), "partners": np.array(partners),
-        "factors": np.ones(len(units)), "opposite": np.zeros(len(units)),
-    }  # fmt: skip
-    return Record("match", {"node": node, "of": of}, arrays)
+    pairs = np.array(list(itertools.zip_longest(units, partners, fillvalue=0))).reshape(-1, 2)
+    return Record(
+        "match", {"node": node, "of": of}, {"pairs": pairs, "factors": np.ones(len(partners))}
+    )
 
 
 def by_hand(new: bytes, deviation: float = 0.0, inactive: tuple[int, ...] = (1,)) -> list[Record]:
@@ -238,9 +238,8 @@ def tree_of_phases(tree: list[tuple[int, int]], multipliers: list[list[float]]) 
     table = np.array([[node, unit] for node, unit in tree])
     leaves, count = np.flatnonzero(table[:, 0] < 0), len(multipliers)
     arrays = {
-        "node": table[:, 0], "unit": table[:, 1], "cut": np.zeros(len(tree)),
-        "deep": np.zeros(len(tree), int), "part": leaves, "of": np.full(len(leaves), 2),
-        "units": np.zeros(len(leaves), int), "above": np.ones(len(leaves)),
+        "parts": np.pad(table, ((0, 0), (0, 1))), "cut": np.zeros(len(tree)),
+        "rows": np.stack([leaves, 0 * leaves + 2, 0 * leaves, 0 * leaves + 1], axis=1),
         "multipliers1": np.array(multipliers).reshape(count, 2), "slopes1": np.zeros((count, 2)),
     }  # fmt: skip
     return Record("tree", {"node": 2, "hints": len(leaves)}, arrays)
@@ -249,16 +248,16 @@ def tree_of_phases(tree: list[tuple[int, int]], multipliers: list[list[float]]) 
 def one_by_one(record: Record) -> list[Record]:
     """The same tree with a record for each part."""
     records, arrays = [], record.arrays
-    if not len(arrays["node"]):
+    if not len(arrays["parts"]):
         return [record]
-    for i in range(len(arrays["node"])):
-        rows = arrays["part"] == i
-        names = [name for name in arrays if name in ("node", "unit", "cut", "deep")]
+    for i in range(len(arrays["parts"])):
+        rows = arrays["rows"][:, 0] == i
+        names = ("parts", "cut")
         mine = {name: arrays[name][i : i + 1] for name in names}
-        for name in arrays.keys() - names:
+        for name in arrays.keys() - set(names):
             length = min(len(rows), len(arrays[name]))
             mine[name] = arrays[name][:length][rows[:length]]
-        mine["part"] = np.zeros(rows.sum(), int)
+        mine["rows"][:, 0] = 0
         values = {"hints": int(rows[: record.values["hints"]].sum())}
         records.append(Record("tree", values if i else {**record.values, **values}, mine))
     return records
@@ -266,10 +265,11 @@ def one_by_one(record: Record) -> list[Record]:
 
 def tree_of_boxes(axis: list[int], cut: list[float]) -> Record:
     count = len(axis)
+    two, none = np.full(count, 2), np.zeros(count, int)
+    node, unit = np.where(np.array(axis) < 0, -1, 0), np.maximum(np.array(axis, int), 0)
     arrays = {
-        "node": np.where(np.array(axis) < 0, -1, 0), "unit": np.maximum(np.array(axis, int), 0),
-        "cut": np.array(cut), "deep": np.full(count, 2), "part": np.arange(count),
-        "of": np.full(count, 2), "units": np.zeros(count, int), "above": np.ones(count),
+        "parts": np.stack([node, unit, two], axis=1), "cut": np.array(cut),
+        "rows": np.stack([np.arange(count), two, none, none + 1], axis=1),
     }  # fmt: skip
     return Record("tree", {"node": 4, "hints": 0}, arrays)
 

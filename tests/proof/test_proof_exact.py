@@ -161,11 +161,11 @@ def relations(checker: Checker, rng: np.random.Generator) -> list[Record]:
             continue
         taken = np.flatnonzero(rng.random(width) < 0.85)
         partners = taken if same and rng.random() < 0.8 else rng.permutation(width)[: len(taken)]
+        factors = rng.choice([1.0, 1.0, 1.0, 0.5, 3.0], len(taken))
+        factors[rng.random(len(taken)) < 0.1] *= -1.0
         arrays: dict[str, Floats] = {
-            "units": taken,
-            "partners": partners,
-            "factors": rng.choice([1.0, 1.0, 1.0, 0.5, 3.0], len(taken)),
-            "opposite": rng.random(len(taken)) < 0.1,
+            "pairs": np.stack([taken, partners], axis=1),
+            "factors": factors,
         }
         records.append(Record("match", {"node": k, "of": of[0]}, arrays))
     return records

@@ -19,7 +19,7 @@ from leo_cli.stability.ladder import ClassifyOptions
 def network_of(net: Net) -> Network:
     """The checker's reading of a file as a network, with a layer for each cut. Nodes of another
     file, before which it was read, are left out."""
-    needed = {0, *(int(k) for cut in net.cuts for k in cut[:, 0])}
+    needed = {0, *net.cuts}
     for k in reversed(range(len(net.nodes))):
         needed |= set(net.nodes[k].terms) if k in needed else set()
     number = {k: i for i, k in enumerate(sorted(needed))}
@@ -28,13 +28,11 @@ def network_of(net: Net) -> Network:
         node = net.nodes[k]
         terms = tuple(Term(number[s], Dense(w)) for s, w in sorted(node.terms.items()))
         layers.append(Layer(f"{k}", terms, node.bias, node.relu))
-    for at, cut in enumerate(net.cuts):
-        terms = ()
-        for k in np.unique(cut[:, 0]).tolist():
-            rows = np.zeros((len(cut), len(net.nodes[k].bias)))
-            rows[cut[:, 0] == k, cut[cut[:, 0] == k, 1]] = 1.0
-            terms += (Term(number[k], Dense(rows)),)
-        layers.append(Layer(f"cut{at}", terms, np.zeros(len(cut)), False))
+    for at, k in enumerate(net.cuts):
+        width = len(net.nodes[k].bias)
+        layers.append(
+            Layer(f"cut{at}", (Term(number[k], Dense(np.eye(width))),), np.zeros(width), False)
+        )
     first = len(layers) - len(net.cuts) + 1
     outputs = tuple(range(first, len(layers) + 1))
     return Network(len(net.nodes[0].bias), tuple(layers), outputs)
