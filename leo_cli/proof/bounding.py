@@ -59,6 +59,11 @@ class Form:
     constant: Array
     error: Array
 
+    def both(self) -> Form:
+        """The rows, and then their negatives."""
+        parts = {k: np.concatenate([a, -a]) for k, a in self.parts.items()}
+        return Form(parts, np.append(self.constant, -self.constant), np.tile(self.error, 2))
+
 
 @dataclass(frozen=True)
 class Arithmetic:
@@ -158,18 +163,19 @@ class View:
         return Form(parts, p @ math.number(node.bias[used]), error)
 
     def plus(self, one: Form, other: Form) -> Form:
-        """The sum of two forms; sums that one of the two has no part in are not rounded."""
-
-        def add(a: Array, b: Array) -> tuple[Array, Array]:
-            total = a + b
-            return total, self.math.gamma(0) * np.abs(total).astype(float) * ((a != 0) & (b != 0))
-
+        """The sum of two forms. Only sums of two numbers are rounded, and not if they vanish."""
         parts, error = {**one.parts, **other.parts}, one.error + other.error
-        for k in (k for k in one.parts if k in other.parts):
-            parts[k], lost = add(one.parts[k], other.parts[k])
+        pairs = [(k, one.parts[k], other.parts[k]) for k in one.parts if k in other.parts]
+        for k, a, b in pairs:
+            parts[k] = total = a + b
+            if not total.any():
+                del parts[k]
+                continue
+            lost = self.math.gamma(0) * np.abs(total).astype(float) * ((a != 0) & (b != 0))
             error = error + lost @ self.height(k)
-        constant, lost = add(one.constant, other.constant)
-        return Form(parts, constant, error + lost)
+        a, b = one.constant, other.constant
+        lost = self.math.gamma(0) * np.abs(a + b).astype(float) * ((a != 0) & (b != 0))
+        return Form(parts, a + b, error + lost)
 
     def at(self, points: Array, count: int) -> dict[int, tuple[Array, Array]]:
         """z of the first nodes at points, (m, width), and what it may be off by."""

@@ -107,25 +107,25 @@ class Checker:
         self.view.scales.clear()
         self.lower[k], self.upper[k] = np.fmax(self.lower[k], low), np.fmin(self.upper[k], high)
 
-    def blocks(self, rows: int, least: Callable[[slice], Array]) -> Array:
-        """What `least` gives for blocks of rows, on several threads."""
+    def blocks(self, rows: int, bounded: Callable[[slice], Array]) -> Array:
+        """Bounds of rows that are found in blocks, on several threads."""
 
         def block(start: int) -> Array:
             with np.errstate(all="ignore"):  # which is a matter of each thread
-                return least(slice(start, start + BLOCK))
+                return bounded(slice(start, start + BLOCK))
 
-        return np.concatenate([np.zeros(0), *self.map(block, range(0, rows, BLOCK))])
+        found = [block(0)] if rows <= BLOCK else list(self.map(block, range(0, rows, BLOCK)))
+        return np.concatenate(found, axis=-1)
 
     def bounds(self, *terms: tuple[int, Array, Array]) -> Array:
         """(2, units) bounds of the sum of factor * z over terms (node, units, factors)."""
-        both = [(k, np.tile(units, 2), np.append(f, -f)) for k, units, f in terms]
 
-        def least(at: slice) -> Array:
-            forms = [self.view.rows(k, units[at], factors[at]) for k, units, factors in both]
-            return self.view.least(reduce(self.view.plus, forms))
+        def bounded(at: slice) -> Array:
+            forms = (self.view.rows(k, units[at], factors[at]) for k, units, factors in terms)
+            low, high = np.split(self.view.least(reduce(self.view.plus, forms).both()), 2)
+            return np.stack([low, -high])
 
-        low, high = np.split(self.blocks(len(both[0][1]), least), 2)
-        return np.stack([low, -high])
+        return self.blocks(len(terms[0][1]), bounded)
 
     def record_tree(self, record: Record) -> None:
         """The next open parts of a tree, the last one first: what is bounded in each, and whether
