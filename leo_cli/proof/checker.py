@@ -70,6 +70,11 @@ class Checker:
         self.nodes = (new or old).nodes  # those of IN, and what OUT has besides
         self.widths = np.array([len(node.bias) for node in self.nodes])
         self.end = len(old.nodes)  # of the nodes of IN
+        relus = (k for k, node in enumerate(self.nodes) if node.relu)
+        self.read = {
+            *relus,
+            *(s for node in self.nodes for s in node.terms),
+        }  # others stay unbounded
         free = {k: np.full(width, np.inf) for k, width in enumerate(self.widths)}
         self.lower = {k: -inf for k, inf in free.items()} | {0: box.lower}  # of z, and of x
         self.upper = free | {0: box.upper}
@@ -95,11 +100,12 @@ class Checker:
         """Bound z of all nodes before k, which is open to trees or matches then."""
         require(self.last <= k <= len(self.nodes), f"node {k} comes in order")
         while self.last < k:
-            free = np.ones(self.widths[self.last], dtype=bool)
+            free = np.full(self.widths[self.last], self.last in self.read)
             free[self.matched.get(self.last, [])] = False  # these are bounded by their partners
             units, ends = np.flatnonzero(free), np.full((2, len(free)), np.nan)
-            ends[:, units] = self.bounds((self.last, units, np.ones(len(units))))
-            self.tighten(self.last, *ends)
+            if len(units):
+                ends[:, units] = self.bounds((self.last, units, np.ones(len(units))))
+                self.tighten(self.last, *ends)
             self.last += 1
 
     def tighten(self, k: int, low: Any, high: Any) -> None:

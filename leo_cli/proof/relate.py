@@ -105,7 +105,8 @@ def _by_order(
 
 def _matched(checker: Checker, k: int, of: int, units: Ints, partners: Ints) -> Iterator[Record]:
     """The match of units of a node, without those that differ too much from their partners."""
-    if checker.nodes[k].relu is not checker.nodes[of].relu or not len(units):
+    alike = checker.nodes[k].relu is checker.nodes[of].relu
+    if not alike or not len(units) or k not in checker.read:
         return
     known = checker.lower[k], checker.upper[k]
     record = _record(k, of, units, partners, np.ones(len(units)))

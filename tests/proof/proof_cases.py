@@ -22,7 +22,8 @@ from leo_cli.proof.graph import Net, Node, read_net
 from leo_cli.proof.stream import read_records, write_records
 from leo_cli.rewrite import RewriteOptions
 from leo_cli.stability.budget import Budget
-from leo_cli.stability.ladder import ClassifyOptions, classify
+from leo_cli.stability.ladder import classify
+from leo_cli.stability.options import ClassifyOptions
 
 
 def net_of(network: Network, after: Net | None = None) -> Net:

@@ -13,7 +13,7 @@ from support.oracle import enumerate_patterns
 from leo_cli.domain import Domain
 from leo_cli.network import Dense, Layer, Network, Term
 from leo_cli.proof.graph import Net
-from leo_cli.stability.ladder import ClassifyOptions
+from leo_cli.stability.options import ClassifyOptions
 
 
 def network_of(net: Net) -> Network:
