@@ -60,8 +60,8 @@ class Form:
     error: Array
 
     def both(self) -> Form:
-        """The rows, and then their negatives."""
-        parts = {k: np.concatenate([a, -a]) for k, a in self.parts.items()}
+        """The rows, and then their negatives, without parts that vanish."""
+        parts = {k: np.concatenate([a, -a]) for k, a in self.parts.items() if a.any()}
         return Form(parts, np.append(self.constant, -self.constant), np.tile(self.error, 2))
 
 
@@ -163,15 +163,12 @@ class View:
         return Form(parts, p @ math.number(node.bias[used]), error)
 
     def plus(self, one: Form, other: Form) -> Form:
-        """The sum of two forms. Only sums of two numbers are rounded, and not if they vanish."""
+        """The sum of two forms. Only sums of two numbers are rounded, and not if they are 0."""
         parts, error = {**one.parts, **other.parts}, one.error + other.error
         pairs = [(k, one.parts[k], other.parts[k]) for k in one.parts if k in other.parts]
         for k, a, b in pairs:
-            parts[k] = total = a + b
-            if not total.any():
-                del parts[k]
-                continue
-            lost = self.math.gamma(0) * np.abs(total).astype(float) * ((a != 0) & (b != 0))
+            parts[k] = a + b
+            lost = self.math.gamma(0) * np.abs(parts[k]).astype(float) * ((a != 0) & (b != 0))
             error = error + lost @ self.height(k)
         a, b = one.constant, other.constant
         lost = self.math.gamma(0) * np.abs(a + b).astype(float) * ((a != 0) & (b != 0))

@@ -61,23 +61,18 @@ class Record:
 class Checker:
     """Consumes records in order; `apply` raises Fails at the first claim that does not hold."""
 
-    def __init__(
-        self, old: Net, new: Net | None, box: Box, math: Arithmetic, jobs: int = 1
-    ) -> None:
+    def __init__(self, old: Net, new: Net | None, box: Box, math: Arithmetic, jobs: int = 1
+                 ) -> None:  # fmt: skip
         require(len(old.nodes[0].bias) == len(box.lower), "the domain has the model's features")
         self.old, self.new, self.box, self.math = old, new, box, math
         self.map = ThreadPoolExecutor(jobs).map if jobs > 1 else map
         self.nodes = (new or old).nodes  # those of IN, and what OUT has besides
         self.widths = np.array([len(node.bias) for node in self.nodes])
         self.end = len(old.nodes)  # of the nodes of IN
-        relus = (k for k, node in enumerate(self.nodes) if node.relu)
-        self.read = {
-            *relus,
-            *(s for node in self.nodes for s in node.terms),
-        }  # others stay unbounded
-        free = {k: np.full(width, np.inf) for k, width in enumerate(self.widths)}
-        self.lower = {k: -inf for k, inf in free.items()} | {0: box.lower}  # of z, and of x
-        self.upper = free | {0: box.upper}
+        self.read = {s for node in self.nodes for s in node.terms}  # others need no bounds
+        most = {k: np.full(width, np.inf) for k, width in enumerate(self.widths)}
+        self.lower = {k: -high for k, high in most.items()} | {0: box.lower}  # of z, and of x
+        self.upper = most | {0: box.upper}
         self.view = View(self.nodes, box, math, self.lower, self.upper)
         self.matched: dict[int, Array] = {}  # node -> units that are matched
         self.last = 1  # the open node: z of all before it is bounded
@@ -204,13 +199,11 @@ class Checker:
             if self.nodes[k].relu:
                 lines[k] = lines_of(low, high)
 
-    def in_parts(
-        self, k: int, rows: Any, ends: Part, lines: dict[int, Lines], tables: Any
-    ) -> Array:
+    def in_parts(self, k: int, rows: Any, ends: Part, lines: Any, tables: Any) -> Array:
         """Lower bounds of z, or of -z, of units of a node in parts. rows: which part, which unit,
-        whether z, and where in the tables."""
+        whether z, and where in the tables (or -1)."""
 
-        def least(at: slice) -> Array:
+        def bounded(at: slice) -> Array:
             p, j, up, hint = (column[at] for column in rows)
             some = np.flatnonzero(hint >= 0)
             mine = {s: [part.take(p, axis=0) for part in line] for s, line in lines.items()}
@@ -226,7 +219,7 @@ class Checker:
             form = self.view.rows(k, j, np.where(up, 1.0, -1.0))
             return self.view.least(form, mine, (ends[0][0][p], ends[0][1][p]))
 
-        return self.blocks(len(rows[0]), least)
+        return self.blocks(len(rows[0]), bounded)
 
     def record_verdicts(self, record: Record) -> None:
         """For every unit of IN whether it is inactive (0), active (1), unstable (2: there are

@@ -159,7 +159,7 @@ class _Reader:
         self.nodes += [node] if k == len(self.nodes) else []
         return k
 
-    def _units(self, k: int, shape: tuple[int, ...]) -> Units:
+    def _units(self, k: int, shape: tuple[int, ...] = ()) -> Units:
         return Units(k * WIDE + np.arange(len(self.nodes[k].bias)), shape)
 
     def _first(self, values: Array, span: int = 0) -> Array | None:
@@ -223,11 +223,9 @@ class _Reader:
         if not moved and (kind != "Expand" or found.dtype.kind != "f"):
             return found
         row = self._first(found, moved * SPAN)
-        if moved or row is None:
-            return None if row is None else Units(row, found.shape)
-        # a row of constants, repeated for each sample
-        k = self._append(Node(node.output[0], {}, row.astype(np.float64), False))
-        return self._units(k, found.shape)
+        if row is not None and not moved:  # a row of constants, repeated for each sample
+            row = self._units(self._append(Node(node.output[0], {}, row.astype(float), False))).ids
+        return None if row is None else Units(row, found.shape)
 
     def _affine(self, kind: str, name: str, attributes: dict[str, Any], values: list[Any]) -> Any:
         """The first output of an affine operator or a ReLU; None for others."""
@@ -250,8 +248,8 @@ class _Reader:
             case "Add" | "Sub" if isinstance(y, Units) and x.shape == y.shape:
                 eye = np.eye(x.ids.size)
                 matrix = np.hstack([eye, eye if kind == "Add" else -eye])
-                ids = np.concatenate([x.ids, y.ids])
-                return self._units(self._product(name, ids, matrix), x.shape)
+                k = self._product(name, np.append(x.ids, y.ids), matrix)
+                return self._units(k, x.shape)
             case "Add" | "Sub" if isinstance(y, np.ndarray):
                 minus = kind == "Sub"
                 factor = np.array(-1.0) if minus and x is b else None
@@ -295,7 +293,7 @@ class _Reader:
         matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
         if np.count_nonzero(matrix, axis=1).max(initial=0) > 1 and len(np.unique(ids)) < ids.size:
             # each element its own unit, or sums would be rounded
-            ids = self._units(self._product(name, ids, np.ones(ids.size)), ()).ids
+            ids = self._units(self._product(name, ids, np.ones(ids.size))).ids
         (sources, units), terms = np.divmod(ids, WIDE), {}
         for s in np.unique(sources).tolist():
             terms[s] = np.zeros((len(matrix), len(self.nodes[s].bias)))
@@ -306,11 +304,8 @@ class _Reader:
     def _whole(self, name: str, x: Units, factor: Array | None = None, given: bytes = b"") -> int:
         """The node without a ReLU whose units are factor * the elements of a tensor."""
         k = int(x.ids.max(initial=0)) // WIDE
-        if (
-            factor is None
-            and not self.nodes[k].relu
-            and np.array_equal(x.ids, self._units(k, ()).ids)
-        ):
+        same = not self.nodes[k].relu and np.array_equal(x.ids, self._units(k).ids)
+        if same and factor is None:
             return k
         return self._product(name, x.ids, np.ones(x.ids.size) if factor is None else factor, given)
 

@@ -480,3 +480,20 @@ def test_inputs_and_outputs_keep_their_names() -> None:
             value.name = new if value.name == old else value.name
         changed = renamed.SerializeToString()
         assert not holds(by_hand(changed), changed)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_units_of_one_node_that_cancel_leave_nothing(exact: bool) -> None:
+    # h1 = relu(x + y) twice, h2 = h1_0 - h1_1, and nothing at all is as good
+    doubled = [
+        (np.ones((2, 2)), np.zeros(2)),
+        (np.array([[1.0, -1.0]]), np.array([0.5])),
+    ]
+    nothing = [(np.ones((1, 2)), np.zeros(1)), (np.zeros((1, 1)), np.array([0.5]))]
+    old = read_net(chain_file(doubled))
+    net = read_net(chain_file(nothing), old)
+    checker = Checker(old, net, UNIT_BOX, Arithmetic(exact))
+    checker.apply(match(1, 1, [1], [0]))
+    rounding = 0.0 if exact else 1e-14
+    checker.apply(Record("outputs", {}, {"deviation": np.full(1, rounding)}))
+    assert checker.deviation is not None
