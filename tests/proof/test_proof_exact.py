@@ -3,6 +3,7 @@ true."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -12,10 +13,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from proof.proof_cases import net_of
-from support import examples
+from support import SCALE, examples
 from support.exact import difference, exact
 from support.oracle import TooLargeError, enumerate_patterns
-from support.strategies import networks_with_domain
+from support.strategies import BIG_M, DECIMAL, DYADIC, WIDE, networks_with_domain
 
 from leo_cli.arrays import Floats
 from leo_cli.domain import Domain
@@ -100,37 +101,66 @@ def random_tree(checker: Checker, k: int, rng: np.random.Generator) -> Iterator[
         first = False
 
 
-@pytest.mark.parametrize("arithmetic", [Arithmetic(), Arithmetic(exact=True)])
-@examples(150)
-@given(networks_with_domain(), st.integers(0, 2**32))
-def test_bounds_of_random_records_contain_the_exact_ranges(
-    arithmetic: Arithmetic, pair: tuple[Network, Domain], seed: int
+def assert_what_random_trees_prove(
+    network: Network,
+    domain: Domain,
+    arithmetic: Arithmetic,
+    rng: np.random.Generator,
+    most: int = 9,
 ) -> None:
-    network, domain = pair
-    assume(single_source(network))
+    """Bounds that random trees, `most` of them, lead to contain the exact ranges. Raises Fails,
+    OverflowError or ValueError where there are no bounds: in exact arithmetic none overflow."""
     truth = enumerate_patterns(network, domain)
-    rng = np.random.default_rng(seed)
     checker = Checker(net_of(network), None, box_of_domain(domain), arithmetic)
     relus = [k for k, node in enumerate(checker.old.nodes) if node.relu]
-    assume(relus)
-    try:
-        for k in ([checker.end] if rng.random() < 0.5 else []) + relus:
-            for _ in range(2):
-                for record in random_tree(checker, k, rng):
-                    checker.apply(record)
-        with np.errstate(all="ignore"):
-            checker.advance(len(checker.nodes))
-    except (Fails, OverflowError, ValueError) as failure:
-        # bounds that overflow are no fractions: the exact checker refuses
-        cause = failure.__cause__ or failure
-        assume(not (arithmetic.exact and isinstance(cause, (OverflowError, ValueError))))
-        raise
+    nodes = ([checker.end] if rng.random() < 0.5 else []) + [k for k in relus for _ in range(2)]
+    for k in nodes[:most]:
+        for record in random_tree(checker, k, rng):
+            checker.apply(record)
+    with np.errstate(all="ignore"):
+        checker.advance(len(checker.nodes))
     for k, layer in enumerate(network.layers):
         for j in range(layer.width):
             low, high = truth.range(k, j)
             found = float(checker.lower[k + 1][j]), float(checker.upper[k + 1][j])
             assert not np.isfinite(found[0]) or Fraction(found[0]) <= low
             assert not np.isfinite(found[1]) or Fraction(found[1]) >= high
+
+
+@pytest.mark.parametrize("arithmetic", [Arithmetic(), Arithmetic(exact=True)])
+@examples(100)
+@given(networks_with_domain(), st.integers(0, 2**32))
+def test_bounds_of_random_records_contain_the_exact_ranges(
+    arithmetic: Arithmetic, pair: tuple[Network, Domain], seed: int
+) -> None:
+    assume(single_source(pair[0]) and any(layer.relu for layer in pair[0].layers))
+    try:
+        assert_what_random_trees_prove(*pair, arithmetic, np.random.default_rng(seed))
+    except (Fails, OverflowError, ValueError) as failure:
+        cause = failure.__cause__ or failure
+        assume(not (arithmetic.exact and isinstance(cause, (OverflowError, ValueError))))
+        raise
+
+
+def small_chain(rng: np.random.Generator) -> tuple[Network, Domain]:
+    """One or two inputs, two hidden layers of two or three units, in numbers of one kind: many
+    ties, or sizes far apart."""
+    numbers = np.array((DYADIC, DYADIC, DECIMAL, BIG_M, WIDE)[int(rng.integers(5))])
+    widths = [int(rng.integers(1, 3)), *rng.integers(2, 4, size=2).tolist(), 1]
+    layers = []
+    for k, (before, after) in enumerate(itertools.pairwise(widths)):
+        rows, bias = rng.choice(numbers, (after, before)), rng.choice(numbers, after)
+        layers.append(Layer(f"layer{k}", (Term(k, Dense(rows)),), bias, k < 2))
+    low = rng.choice([-1.0, 0.0, -0.1], widths[0])
+    domain = Domain(low, low + rng.choice([0.0, 1.0, 2.0], widths[0]), "float64")
+    return Network(widths[0], tuple(layers), (3,), "float64"), domain
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bounds_of_thousands_of_small_networks_contain_the_exact_ranges(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for i in range(max(1, round(250 * SCALE))):
+        assert_what_random_trees_prove(*small_chain(rng), Arithmetic(exact=i % 2 > 0), rng, 1)
 
 
 def moved(network: Network, rng: np.random.Generator) -> Network:
@@ -172,7 +202,7 @@ def relations(checker: Checker, rng: np.random.Generator) -> list[Record]:
 
 
 @pytest.mark.parametrize("arithmetic", [Arithmetic(), Arithmetic(exact=True)])
-@examples(150)
+@examples(100)
 @given(networks_with_domain(max_layers=2), st.integers(0, 2**32))
 def test_the_difference_of_two_networks_is_never_underestimated(
     arithmetic: Arithmetic, pair: tuple[Network, Domain], seed: int
