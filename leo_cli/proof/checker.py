@@ -290,6 +290,7 @@ class Checker:
         require(new.nodes[: self.end] == old.nodes, "OUT is read after IN")
         self.advance(len(self.nodes))
         for one, other in zip(old.cuts, new.cuts, strict=True):
+            require(one == other or 0 not in (one, other), "the input stays the input")
             units = np.arange(self.widths[one] * (one != other))  # none where both are the same
             ones, close = np.ones(len(units)), np.zeros(self.widths[one])
             ends = self.bounds((other, units, ones), (one, units, -ones))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 from proof.proof_cases import (
     Case,
     box_domain,
@@ -497,3 +498,27 @@ def test_units_of_one_node_that_cancel_leave_nothing(exact: bool) -> None:
     rounding = 0.0 if exact else 1e-14
     checker.apply(Record("outputs", {}, {"deviation": np.full(1, rounding)}))
     assert checker.deviation is not None
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5])
+def test_an_output_that_is_the_input_is_compared_as_such(factor: float) -> None:
+    def file(kind: str, *constants: str) -> bytes:
+        value = helper.make_tensor_value_info
+        ends = [value(name, onnx.TensorProto.FLOAT, ["N", 2]) for name in ("x", "y")]
+        node = helper.make_node(kind, ["x", *constants], ["y"])
+        weights = [numpy_helper.from_array(np.full(2, factor, np.float32), "c")][: len(constants)]
+        graph = helper.make_graph([node], "g", ends[:1], ends[1:], weights)
+        opsets = [helper.make_opsetid("", 17)]
+        content: bytes = helper.make_model(graph, opset_imports=opsets).SerializeToString()
+        return content
+
+    files = file("Identity"), file("Mul", "c")
+    for source, target in (files, files[::-1], (files[0], files[0]), (files[1], files[1])):
+        old = read_net(source)
+        checker = Checker(old, read_net(target, old), UNIT_BOX, Arithmetic())
+        record = Record("outputs", {}, {"deviation": np.zeros(2)})
+        if source == target:
+            checker.apply(record)
+        else:
+            with pytest.raises(Fails):
+                checker.apply(record)
