@@ -21,13 +21,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:1] = [str(ROOT), str(ROOT / "tests")]  # not this directory: it has a proof.py
 
-from proof.mutants import MUTATIONS, Mutant, accepted, claims_of, mutants  # noqa: E402
+from proof.mutants import MUTATIONS, Mutant, accepted, claims_of, domain_of, mutants  # noqa: E402
 from proof.proof_cases import Case, proved  # noqa: E402
 from proof.truth import small_cases, untruth  # noqa: E402
 
 from leo_cli.domain import read_domain  # noqa: E402
 from leo_cli.onnx_io import read_model  # noqa: E402
-from leo_cli.proof.checker import box_of  # noqa: E402
 from leo_cli.proof.graph import Net  # noqa: E402
 from leo_cli.proof.translate import box_of_domain  # noqa: E402
 
@@ -49,13 +48,12 @@ def values(net: Net, x: np.ndarray) -> np.ndarray:
     for node in net.nodes[1:]:
         z = node.bias + sum(known[s] @ w.T for s, w in node.terms.items())
         known.append(np.maximum(z, 0.0) if node.relu else z)
-    parts = [known[k][:, [j]] for cut in net.cuts for k, j in cut.tolist()]
-    return np.concatenate(parts, axis=1)
+    return np.concatenate([known[k] for k in net.cuts], axis=1)
 
 
 def refuted(mutant: Mutant, rng: np.random.Generator) -> str:
     """What points of the domain show against the claims of a mutant ("" if nothing)."""
-    box, claims = box_of(mutant.records[0]), claims_of(mutant.records)
+    box, claims = domain_of(mutant.records[0]), claims_of(mutant.records)
     share = rng.random((POINTS, len(box.lower)))
     share[::2] = np.rint(share[::2])
     x = box.lower + share * (box.upper - box.lower)

@@ -454,8 +454,11 @@ def claims_of(records: tuple[Record, ...]) -> Claims:
                 for unit, state in enumerate(states.tolist()):
                     if state < 3:
                         found[int(state)].append((int(name.removeprefix("states")), unit))
-    first = records[0].arrays
-    groups = range(records[0].values["groups"])
-    tables = tuple((first[f"members{g}"], first[f"values{g}"]) for g in groups)
-    box = Box(first["lower"], first["upper"], first["integer"] != 0, tables)
-    return Claims(box, np.asarray(stated), *(tuple(part) for part in found))
+    return Claims(domain_of(records[0]), np.asarray(stated), *(tuple(part) for part in found))
+
+
+def domain_of(begin: Record) -> Box:
+    """The domain that a proof is about."""
+    a, groups = begin.arrays, range(begin.values["groups"])
+    tables = tuple((a[f"members{g}"], a[f"values{g}"]) for g in groups)
+    return Box(a["lower"], a["upper"], a["integer"] != 0, tables)
