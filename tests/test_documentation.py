@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import warm_call
-from support.warm_server import server
 
 from leo_cli.stability.options import DECIDERS
 
@@ -31,14 +29,23 @@ def commands(page: str) -> list[str]:
     return lines
 
 
+def _leo() -> str:
+    """How Python runs `leo`."""
+    if sys.platform != "linux":
+        return "-m leo_cli.cli.main"
+    from support import warm_call
+    from support.warm_server import server
+
+    return f"-IS {warm_call.__file__} {server()}"
+
+
 @pytest.fixture
 def shell(tmp_path):
     """Run a line in a copy of the project's sample models, with `leo` and `python` on the path."""
     shutil.copytree(ROOT / "sample_models", tmp_path / "sample_models")
     tools = tmp_path / "tools"
     tools.mkdir()
-    leo = f"-IS {warm_call.__file__} {server()}"
-    for name, call in (("leo", leo), ("python", "")):
+    for name, call in (("leo", _leo()), ("python", "")):
         (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n')
         (tools / name).chmod(0o755)
 

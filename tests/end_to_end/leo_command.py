@@ -1,14 +1,11 @@
-"""Running the command as a user does, in a process of its own: forked from one that has loaded
-what commands import (support/warm_server.py), or from scratch."""
+"""Running the command as a user does, in a process of its own: on Linux forked from one that has
+loaded what commands import (support/warm_server.py), elsewhere from scratch."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryFile
-
-from support.warm_call import call
-from support.warm_server import server
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "sample_models"
@@ -17,7 +14,13 @@ NAMES = ("digits", "cancer", "diabetes_deep", "thermostat", "alarm_constant")
 
 
 def leo(*arguments: object, stdin: bytes = b"", cwd: Path | None = None, memory: int | None = None):
-    """The finished process, its output as bytes. memory: its limit in bytes of address space."""
+    """The finished process, its output as bytes. memory: its limit in bytes of address space, on
+    Linux."""
+    if sys.platform != "linux":
+        return leo_from_scratch(*arguments, stdin=stdin, cwd=cwd)
+    from support.warm_call import call
+    from support.warm_server import server
+
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(stdin)
         given.seek(0)
@@ -29,11 +32,12 @@ def leo(*arguments: object, stdin: bytes = b"", cwd: Path | None = None, memory:
         return subprocess.CompletedProcess(words, code, out.read(), err.read())
 
 
-def leo_from_scratch(*arguments: object):
+def leo_from_scratch(*arguments: object, stdin: bytes = b"", cwd: Path | None = None):
     """The same in an interpreter that starts with nothing loaded."""
     return subprocess.run(
-        command(*arguments), capture_output=True, check=False, env=environment(), timeout=300
-    )
+        command(*arguments), input=stdin, cwd=cwd, env=environment(), timeout=300,
+        capture_output=True, check=False,
+    )  # fmt: skip
 
 
 def command(*arguments: object) -> list[str]:
