@@ -4,7 +4,7 @@ VENV ?= .venv
 LEO = $(VENV)/bin/leo
 MODEL ?= sample_models/digits
 OUT ?= demo-output
-PYTEST_OPTIONS ?= -n auto
+PYTEST_OPTIONS ?= -n auto --dist worksteal
 
 .PHONY: demo test test-train lint bench samples clean help
 
