@@ -87,15 +87,19 @@ class Search:
             return
         asked = [(k, int(j)) for k in layers for j in np.flatnonzero(self.knowledge.open(k))]
         self._report(decider.name, layers[0])
-        start = time.perf_counter()
+        start, told = time.perf_counter(), dict[tuple[int, int], float]()
         for findings in decider.decide(self.knowledge, layers, budget or self.budget):
             self._learn(findings, decider.name)
             self._record(findings, decider.name)
             self._report(decider.name, layers[0])
+            for question, seconds in findings.seconds.items():
+                told[question] = told.get(question, 0.0) + seconds
         elapsed = time.perf_counter() - start
         self._cost[decider.name] = self._cost.get(decider.name, 0.0) + elapsed
+        # what a decider does not tell of units, it has spent on all others alike
+        rest = max(elapsed - sum(told.values()), 0.0) / max(len(asked) - len(told), 1)
         for question in asked:
-            self._seconds[question] = self._seconds.get(question, 0.0) + elapsed / len(asked)
+            self._seconds[question] = self._seconds.get(question, 0.0) + told.get(question, rest)
 
     def trust(self, layer: int) -> None:
         """Take the solver's claims on a layer for bounds."""
