@@ -24,7 +24,8 @@ from onnx.reference import ReferenceEvaluator
 Array = NDArray[Any]
 ROUNDED = 2.0**-50  # relative error of a coefficient that float64 computed in up to three steps
 LARGEST = 1 << 13  # units of a node that the checker adds for an operator on each element
-WIDE, SPAN = 1 << 24, 1 << 44  # between the ids of two nodes, and of two samples
+WIDE, SPAN, LAST = 1 << 24, 1 << 44, 1 << 62  # between ids of two nodes, of two samples; of all
+OLDEST = 7  # the operator set since which operators broadcast, and normalise, as they do here
 MOVES = {"Concat", "Dropout", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice",
          "Squeeze", "Transpose", "Unsqueeze"}  # fmt: skip
 FOLDS = {"Cast", "Constant", "ConstantOfShape", "Shape", *MOVES}
@@ -67,10 +68,11 @@ class Net:
 @dataclass(frozen=True)
 class Units:
     """A tensor of units. ids: node * WIDE + unit of each element of one sample, flat; those of the
-    next sample are larger by SPAN. shape: with all samples."""
+    next sample are larger by SPAN. shape: with all samples. whole: whether of an integer type."""
 
     ids: Array
     shape: tuple[int, ...]
+    whole: bool = False
 
 
 def read_net(source: Path | bytes, after: Net | None = None) -> Net:
@@ -79,9 +81,9 @@ def read_net(source: Path | bytes, after: Net | None = None) -> Net:
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
         proto = onnx.load_model_from_string(content)
+        proto = onnx.inliner.inline_local_functions(proto) if proto.functions else proto
         if isinstance(source, Path):
             onnx.load_external_data_for_model(proto, str(source.parent))
-        proto = onnx.inliner.inline_local_functions(proto) if proto.functions else proto
         net = _Reader(proto, after.nodes if after else []).net()
         return replace(net, sha256=hashlib.sha256(content).hexdigest())
     except Exception as error:  # whatever a malformed file does to the parser
@@ -95,7 +97,12 @@ class _Reader:
     its inputs. nodes: those that are known, and what it adds. count: of samples."""
 
     def __init__(self, proto: onnx.ModelProto, known: list[Node]) -> None:
+        for part in (*proto.opset_import, *proto.graph.node):
+            part.domain = "" if part.domain == "ai.onnx" else part.domain
         self.graph, self.opsets = proto.graph, {o.domain: o.version for o in proto.opset_import}
+        once = len(self.opsets) == len(proto.opset_import) and not proto.functions
+        if not once or self.opsets.get("", 0) < OLDEST:
+            raise Unreadable(f"it needs one operator set, {OLDEST} or newer, also of functions")
         self.constants = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
         self.inputs = [spec for spec in self.graph.input if spec.name not in self.constants]
         self.nodes, self.kept = list(known), max(len(known), 1)
@@ -108,13 +115,10 @@ class _Reader:
         first = {shape[0] if len(shape) > 1 else -1 for shape in shapes if shape}
         free = first == {0}
         if not all(shape and all(shape[free:]) for shape in shapes):
-            names = ", ".join(f'"{spec.name}"' for spec in self.inputs)
-            raise Unreadable(f"inputs {names}: export the model with a fixed shape of each, of "
-                             "which at most the axis of samples is free")  # fmt: skip
+            raise Unreadable("export it with inputs of fixed shapes, or only the first axis free")
         counts = [1, 2, 3] if free else [max(1, *first) if len(first) == 1 else 1]
-        readings = [self._read(count) for count in counts]
-        cuts = readings[0][1]
-        if any(other != cuts for _, other in readings):
+        skeletons, (cuts, *others) = zip(*map(self._read, counts), strict=True)
+        if any(other != cuts for other in others):
             raise Unreadable("other units lead to its outputs for another number of samples")
         keep = np.arange(len(self.nodes)) < self.kept
         keep[cuts] = True
@@ -123,8 +127,7 @@ class _Reader:
         number = np.cumsum(keep) - 1
         nodes = [replace(node, terms={int(number[s]): w for s, w in node.terms.items()})
                  for k, node in enumerate(self.nodes) if keep[k] and k >= self.kept]  # fmt: skip
-        skeleton = tuple(skeleton for skeleton, _ in readings)
-        return Net(self.nodes[: self.kept] + nodes, number[cuts].tolist(), skeleton)
+        return Net(self.nodes[: self.kept] + nodes, number[cuts].tolist(), skeletons)
 
     def _read(self, count: int) -> tuple[tuple[Any, ...], list[int]]:
         """The skeleton for a number of samples, and the node of each cut."""
@@ -136,22 +139,22 @@ class _Reader:
             kind = spec.type.tensor_type
             shape = tuple(d.dim_value or count for d in kind.shape.dim)
             size = int(np.prod(shape)) // count
-            self.values[spec.name] = Units(np.arange(start, start + size), shape)
+            whole = kind.elem_type not in FLOATS
+            self.values[spec.name] = Units(np.arange(start, start + size), shape, whole)
             start, skeleton = start + size, (*skeleton, spec.name, kind.elem_type, shape)
-        if self._append(Node("input", {}, np.zeros(start), False)):
+        if self._append(Node("input", {}, np.zeros(start), False, 0.0, b"input")):
             raise Unreadable("its inputs have another size than the other model's")
         waiting = list(self.graph.node)
         while waiting:
-            ready = [node for node in waiting if all(i in self.values for i in node.input)]
-            if not ready:
-                raise Unreadable(f'"{waiting[0].name}" reads a tensor that nothing computes')
-            waiting.remove(ready[0])
-            self._operator(ready[0])
+            ready = (all(name in self.values for name in node.input) for node in waiting)
+            self._operator(waiting.pop(list(ready).index(True)))  # or some tensor is not computed
         return (skeleton, *((o.name, self._key(o.name)) for o in self.graph.output)), self.cuts
 
     def _append(self, node: Node) -> int:
         """The number of a node, which is new unless there is one that is the same."""
         k = self.places.setdefault(node.key, len(self.nodes))
+        if len(node.bias) > WIDE or k * WIDE >= SPAN or self.count * SPAN >= LAST:
+            raise Unreadable(f'"{node.name}" is too large for the ids of its units')
         for part in (node.bias, *node.terms.values()):
             part.setflags(write=False)
             if not np.isfinite(part).all():
@@ -176,29 +179,31 @@ class _Reader:
             value = self.values[tensor]
             if isinstance(value, Units):
                 self.cuts.append(self._whole(tensor, value))
-                whole = repr((len(self.cuts), value.shape))
+                whole = repr((len(self.cuts), value.shape, value.whole))
             elif isinstance(value, tuple):
                 whole = repr((value[0], *map(self._key, value[1])))
             else:
-                whole = repr((value.dtype.str, value.shape, value.tobytes()))
+                numbers = value.tolist() if value.dtype.kind == "O" else value.tobytes()
+                whole = repr((value.dtype, value.shape, numbers))
             self.keys[tensor] = type(value).__name__, hashlib.sha256(whole.encode()).hexdigest()
         return self.keys[tensor]
 
     def _operator(self, node: onnx.NodeProto) -> None:
-        domain = "" if node.domain == "ai.onnx" else node.domain
-        kind = f"{domain}:{node.op_type}".lstrip(":")
+        kind = f"{node.domain}:{node.op_type}" if node.domain else node.op_type
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if any(a.g.node or a.graphs for a in node.attribute):
+        if any(a.HasField("g") or a.graphs for a in node.attribute):
             raise Unreadable(f'{kind} "{node.name}" has a subgraph; export the model without it')
         values = [self.values[i] for i in node.input]
-        result = self._affine(kind, node.output[0], attributes, values)
+        more = any(node.output[1:])  # of a batch normalisation that is still in training
+        result = None if more else self._affine(kind, node.output[0], attributes, values)
         if result is None and kind in FOLDS:
             result = self._moved(node, values)
         wire = tuple(sorted(a.SerializeToString(deterministic=True) for a in node.attribute))
-        version = self.opsets.get(node.domain, self.opsets.get(domain))
         for at, name in enumerate(node.output):
-            opaque = (kind, version, wire, at), tuple(node.input)
-            self.values[name] = opaque if at or result is None else result
+            opaque = (kind, self.opsets.get(node.domain), wire, at), tuple(node.input)
+            if self.values.get(name) is not None:
+                raise Unreadable(f'"{name}" is computed twice')
+            self.values[name] = (opaque if at or result is None else result) if name else None
 
     def _moved(self, node: onnx.NodeProto, values: list[Any]) -> Any:
         """What an operator that only moves values gives; None if it does more, or chooses among
@@ -221,39 +226,38 @@ class _Reader:
         except (ValueError, IndexError, TypeError, RuntimeError):
             return None
         if not moved and (kind != "Expand" or found.dtype.kind != "f"):
-            return found
+            return None if found.dtype.kind == "O" else found  # strings, and sparse tensors
         row = self._first(found, moved * SPAN)
         if row is not None and not moved:  # a row of constants, repeated for each sample
             row = self._units(self._append(Node(node.output[0], {}, row.astype(float), False))).ids
-        return None if row is None else Units(row, found.shape)
+        return None if row is None else Units(row, found.shape, moved and values[0].whole)
 
     def _affine(self, kind: str, name: str, attributes: dict[str, Any], values: list[Any]) -> Any:
         """The first output of an affine operator or a ReLU; None for others."""
         get, (a, b, c) = attributes.get, (*values, None, None, None)[:3]
         x, y = (a, b) if isinstance(a, Units) else (b, a)
-        if not isinstance(x, Units):
-            return None
+        if not isinstance(x, Units) or (x.whole and kind not in {"Cast", "ai.onnx.ml:Scaler"}):
+            return None  # the sum of two integers, say, may wrap around
         match kind:
             case "Relu" | "LeakyRelu" if kind == "Relu" or get("alpha", 0.01) == 0.0:
                 return self._each(name, x, relu=True)
             case "Max" if len(values) == 2 and isinstance(y, np.ndarray) and not y.any():
                 return self._each(name, x, bias=y, relu=True)
             case "Clip":
-                ends = get("min", b), get("max", np.array(np.inf) if c is None else c)
-                known = all(isinstance(end, (float, np.ndarray)) for end in ends)
-                free = known and np.all(ends[1] >= np.finfo(np.float32).max)
-                return self._each(name, x, relu=True) if free and not np.any(ends[0]) else None
+                low, high = get("min", b), np.array(get("max", np.inf), "f") if c is None else c
+                known = isinstance(low, (float, np.ndarray)) and isinstance(high, np.ndarray)
+                if known and not np.any(low) and np.all(high >= np.finfo(high.dtype).max):
+                    return self._each(name, x, relu=True)
             case "Cast" if attributes["to"] in FLOATS:
-                return x
+                return replace(x, whole=False)
             case "Add" | "Sub" if isinstance(y, Units) and x.shape == y.shape:
                 eye = np.eye(x.ids.size)
                 matrix = np.hstack([eye, eye if kind == "Add" else -eye])
-                k = self._product(name, np.append(x.ids, y.ids), matrix)
-                return self._units(k, x.shape)
+                return self._units(self._product(name, np.append(x.ids, y.ids), matrix), x.shape)
             case "Add" | "Sub" if isinstance(y, np.ndarray):
                 minus = kind == "Sub"
                 factor = np.array(-1.0) if minus and x is b else None
-                return self._each(name, x, factor, -y if minus and x is a else y)
+                return self._each(name, x, factor, np.negative(y) if minus and x is a else y)
             case "Mul":
                 return self._each(name, x, factor=y)
             case "Div" if x is a and isinstance(y, np.ndarray) and y.all():
@@ -298,30 +302,29 @@ class _Reader:
         for s in np.unique(sources).tolist():
             terms[s] = np.zeros((len(matrix), len(self.nodes[s].bias)))
             np.add.at(terms[s].T, units[sources == s], matrix[:, sources == s].T)
-        slack = ROUNDED * bool(given)
-        return self._append(Node(name, terms, np.zeros(len(matrix)), False, slack, given))
+        bias, slack = np.zeros(len(matrix)), ROUNDED * bool(given)
+        return self._append(Node(name, terms, bias, False, slack, given))
 
-    def _whole(self, name: str, x: Units, factor: Array | None = None, given: bytes = b"") -> int:
-        """The node without a ReLU whose units are factor * the elements of a tensor."""
+    def _whole(self, name: str, x: Units) -> int:
+        """The node without a ReLU whose units are the elements of a tensor."""
         k = int(x.ids.max(initial=0)) // WIDE
         same = not self.nodes[k].relu and np.array_equal(x.ids, self._units(k).ids)
-        if same and factor is None:
-            return k
-        return self._product(name, x.ids, np.ones(x.ids.size) if factor is None else factor, given)
+        return k if same else self._product(name, x.ids, np.ones(x.ids.size))
 
     def _each(self, name: str, x: Any, factor: Any = None, bias: Any = None, relu: bool = False,
               given: bytes = b"") -> Any:  # fmt: skip
         """A node of factor * element + bias for each element of a tensor, in place of the last one
         where it only adds to that; None where a constant differs between samples, or is none."""
         parts = np.ones(()) if factor is None else factor, np.zeros(()) if bias is None else bias
-        if x is None or not all(isinstance(part, np.ndarray) for part in parts):
+        if x is None or not all(isinstance(part, (np.ndarray, np.generic)) for part in parts):
             return None
         if any(np.broadcast_shapes(part.shape, x.shape) != x.shape for part in parts):
             return None
         full = [self._first(np.broadcast_to(part.astype(float), x.shape)) for part in parts]
         if full[0] is None or full[1] is None:
             return None
-        k = self._whole(name, x, full[0] if factor is not None else None, given)
+        given = given and given + repr((parts[0].shape, x.shape[1:])).encode()
+        k = self._whole(name, x) if factor is None else self._product(name, x.ids, full[0], given)
         if k == 0 or (full[1].any() and self.nodes[k].bias.any()):  # a sum would be rounded
             k = self._product(name, x.ids, full[0])
         node = replace(self.nodes[k], name=name, bias=self.nodes[k].bias + full[1], relu=relu)
