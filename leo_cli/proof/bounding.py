@@ -39,7 +39,7 @@ class Box:
         inside = (self.lower <= points) & (points <= self.upper)
         inside &= ~self.integer | (points == np.floor(points))
         for members, values in self.groups:
-            inside[:, members] &= [[(values == x).all(axis=1).any()] for x in points[:, members]]
+            inside &= (points[:, None, members] == values).all(axis=2).any(axis=1)[:, None]
         return bool(inside.all())
 
     def covers(self, inner: Box) -> bool:
@@ -135,11 +135,11 @@ class View:
         if k not in self.scales:
             size, mass = np.abs(self.nodes[k].bias), 1.0
             for s, w in self.nodes[k].terms.items():
-                size, mass = size + np.abs(w) @ self.height(s), mass + self.height(s).sum()
-            tiny = self.math.tiny(float(mass + size.sum())) + 16.0 * TINY * (
-                self.nodes[k].slack > 0
-            )
-            self.scales[k] = size * MORE, tiny
+                size = size + np.abs(w) @ self.height(s) + w.shape[1] * TINY  # the last: underflow
+                mass += float(self.height(s).sum())
+            mass += float(size.sum())
+            slack = 16.0 * TINY * mass if self.nodes[k].slack else 0.0
+            self.scales[k] = size * MORE + TINY, self.math.tiny(mass) + slack
         return self.scales[k]
 
     def rows(self, k: int, units: Array, factor: Array) -> Form:
@@ -154,10 +154,9 @@ class View:
     def product(self, k: int, p: Array) -> Form:
         """p z of a node."""
         (size, tiny), node, math, width = self.scale(k), self.nodes[k], self.math, p.shape[1]
-        error = np.abs(p).astype(float, copy=False) @ (
-            size * (math.gamma(width) + 2.0 * node.slack)
-        )
-        error, used = error + width * tiny * p.any(axis=1), p.any(axis=0)
+        lost, used = math.gamma(width) + 2.0 * node.slack, p.any(axis=0)
+        # in this order, as p may be large where sizes are so small that products with them vanish
+        error = (np.abs(p).astype(float, copy=False) * lost) @ size + width * tiny * p.any(axis=1)
         p = p[:, used]
         parts = {s: p @ math.number(w[used]) for s, w in node.terms.items()}
         return Form(parts, p @ math.number(node.bias[used]), error)
@@ -202,9 +201,8 @@ class View:
                 best = np.maximum(best, self._ranged(form, None))
             for units, stand in self.matches.get(k, ()):
                 form = self._replaced(form, k, units, stand)
-            parts = dict(form.parts)
-            p = parts.pop(k)
-            form = Form(parts, form.constant, form.error)
+            p, rest = form.parts[k], {s: a for s, a in form.parts.items() if s != k}
+            form = Form(rest, form.constant, form.error)
             if self.nodes[k].relu:
                 chosen = lines[k] if lines else lines_of(self.lower[k], self.upper[k])
                 alpha, slope, lift, *more = (math.number(part) for part in chosen)
@@ -248,10 +246,8 @@ class View:
                 low[..., members] = high[..., members] = 0.0
             ends = np.where(a > 0, low, high)
             terms = a * math.number(ends)
-            total, sizes = total + terms.sum(axis=1), np.abs(terms).sum(axis=1)
-            size, touched = size + sizes, touched | (sizes != 0)
-            rest = np.flatnonzero(~touched)  # 0, or lost to underflow
-            touched[rest] = ((a[rest] != 0) & (ends[rest] != 0)).any(axis=1)
+            total, size = total + terms.sum(axis=1), size + np.abs(terms).sum(axis=1)
+            touched |= ((a != 0) & (ends != 0)).any(axis=1)
             count += a.shape[1] + 2
         rounding = math.gamma(count) * size.astype(float) + math.tiny(count + 4.0)
         return math.down(total, MORE * form.error + touched * rounding)

@@ -21,7 +21,7 @@ from leo_cli.proof.graph import Array, Net, Unreadable
 
 VERSION = 4
 BLOCK = 512  # rows that a thread bounds together
-MALFORMED = (KeyError, IndexError, ValueError, TypeError, OverflowError)
+MALFORMED = (KeyError, IndexError, ValueError, TypeError, OverflowError, AttributeError)
 Part = dict[int, tuple[Array, Array]]  # a part of the domain: bounds of x (0) and z that hold in it
 
 
@@ -45,7 +45,7 @@ class Record:
     def ints(self, name: str, columns: int = 0, least: int = 0) -> Array:
         """A list of integers, or columns of them; numpy refuses indices that are too large."""
         found = self.arrays[name].astype(np.int64)
-        good = found.shape[1:] == (columns,) * (columns > 0) and np.all(found >= least)
+        good = found.shape == (len(found), columns)[: 1 + (columns > 0)] and np.all(found >= least)
         require(good, f'{self.kind}: "{name}" is a table of integers from {least}')
         return found.T
 
@@ -63,7 +63,11 @@ class Checker:
 
     def __init__(self, old: Net, new: Net | None, box: Box, math: Arithmetic, jobs: int = 1
                  ) -> None:  # fmt: skip
-        require(len(old.nodes[0].bias) == len(box.lower), "the domain has the model's features")
+        ends, inputs = (box.lower, box.upper, box.integer), old.nodes[0].bias.shape
+        require(all(e.shape == inputs for e in ends), "the domain has the model's features")
+        grouped = [j for members, _ in box.groups for j in members.tolist()]
+        tables = all(values.shape[1:] == members.shape for members, values in box.groups)
+        require(tables and len({*grouped}) == len(grouped), "groups are tables, of other features")
         self.old, self.new, self.box, self.math = old, new, box, math
         self.map = ThreadPoolExecutor(jobs).map if jobs > 1 else map
         self.nodes = (new or old).nodes  # those of IN, and what OUT has besides
@@ -98,9 +102,8 @@ class Checker:
             free = np.full(self.widths[self.last], self.last in self.read)
             free[self.matched.get(self.last, [])] = False  # these are bounded by their partners
             units, ends = np.flatnonzero(free), np.full((2, len(free)), np.nan)
-            if len(units):
-                ends[:, units] = self.bounds((self.last, units, np.ones(len(units))))
-                self.tighten(self.last, *ends)
+            ends[:, units] = self.bounds((self.last, units, np.ones(len(units))))
+            self.tighten(self.last, *ends)
             self.last += 1
 
     def tighten(self, k: int, low: Any, high: Any) -> None:
@@ -160,9 +163,8 @@ class Checker:
         low, high = part.get(k, (self.lower[k], self.upper[k]))
         good = np.isfinite(x) if k == 0 else x == 0 and k < self.last and self.nodes[k].relu
         require(good, "a part is cut inside")
-        left = right = x
-        if k == 0 and self.box.integer[j]:
-            left, right = np.floor(x), np.floor(x) + 1.0
+        whole = k == 0 and self.box.integer[j] and abs(x) < 2.0**53
+        left, right = (np.floor(x), np.floor(x) + 1.0) if whole else (x, x)
         # a half without points is made a face of the part: to bound it is needless, but sound
         most, least = high.copy(), low.copy()
         most[j], least[j] = max(min(left, high[j]), low[j]), min(max(right, low[j]), high[j])
@@ -262,14 +264,13 @@ class Checker:
         error = np.maximum(np.abs(low), np.abs(high))
         # what is active is its own z, and so is what has no ReLU: others stand for it if exactly
         use = (self.nodes[k].relu & (self.lower[k][units] < 0)) | ((error == 0) & (factor > 0))
-        use &= np.isfinite(error)
+        use = np.flatnonzero(use & np.isfinite(error))
         units, partners, factor, error = (part[use] for part in (units, partners, factor, error))
         size, opposite = np.abs(factor), 1.0 * (factor < 0)
         mass = size * view.scale(of)[0][partners] + opposite * view.scale(k)[0][units]
         plain = (factor == 1) & (len(np.unique(partners)) == len(units)) & (k != of)
-        rounded = self.math.gamma(len(units)) * mass * ~plain  # of sums over units
-        matrix = np.zeros((len(units), self.widths[of]))
-        matrix[np.arange(len(units)), partners] = size
+        rounded = (self.math.gamma(len(units)) * mass + self.math.tiny(1.0)) * ~plain
+        matrix = (partners[:, None] == np.arange(self.widths[of])) * size[:, None]
         zero = self.math.number(np.zeros(len(units)))
         stand = Form({of: self.math.number(matrix)}, zero, MORE * (error + rounded))
         if opposite.any():
@@ -303,20 +304,20 @@ def check_records(old: Net, new: Net, records: Iterator[Record], box: Box | None
                   exact: bool = False, jobs: int = 1) -> Checker:  # fmt: skip
     """Establish every claim of a proof about two models, on the user's domain (None: the proof's
     own). Raises Fails at the first claim that does not hold."""
-    begin = next(records)
+    begin = next(records, Record("", {}))
     try:
         require(begin.kind == "begin" and begin.values["version"] == VERSION, f"version {VERSION}")
         for net, name in ((old, "in"), (new, "out")):
             require(net.sha256 == begin.values[name], f'the proof is about the file "{name}"')
         a, groups = begin.arrays, range(begin.values["groups"])
-        tables = tuple((begin.ints(f"members{g}"), a[f"values{g}"]) for g in groups)
-        known = Box(a["lower"], a["upper"], a["integer"] != 0, tables)
+        tables = tuple((begin.ints(f"members{g}"), a[f"values{g}"].astype(float)) for g in groups)
+        known = Box(a["lower"].astype(float), a["upper"].astype(float), a["integer"] != 0, tables)
         finite = np.isfinite(known.upper - known.lower).all()
         require(finite and np.all(known.lower <= known.upper), "the domain is finite, not empty")
     except MALFORMED as error:
         raise Unreadable(f"the proof has no proper beginning: {error}") from None
-    require(box is None or known.covers(box), "the proof is about all of the given domain")
     checker = Checker(old, new, known, Arithmetic(exact), jobs)
+    require(box is None or known.covers(box), "the proof is about all of the given domain")
     for record in records:
         checker.apply(record)
     require(checker.deviation is not None, "the outputs are compared")
