@@ -20,7 +20,7 @@ from leo_cli.proof.bounding import MORE, Arithmetic, Box, Form, Lines, View, lin
 from leo_cli.proof.graph import Array, Net, Unreadable
 
 VERSION = 4
-BLOCK = 512  # rows that a thread bounds together
+BLOCK = 1 << 19  # coefficients of a node that a thread bounds together
 MALFORMED = (KeyError, IndexError, ValueError, TypeError, OverflowError, AttributeError)
 Part = dict[int, tuple[Array, Array]]  # a part of the domain: bounds of x (0) and z that hold in it
 
@@ -102,8 +102,9 @@ class Checker:
             free = np.full(self.widths[self.last], self.last in self.read)
             free[self.matched.get(self.last, [])] = False  # these are bounded by their partners
             units, ends = np.flatnonzero(free), np.full((2, len(free)), np.nan)
-            ends[:, units] = self.bounds((self.last, units, np.ones(len(units))))
-            self.tighten(self.last, *ends)
+            if len(units):
+                ends[:, units] = self.bounds((self.last, units, np.ones(len(units))))
+                self.tighten(self.last, *ends)
             self.last += 1
 
     def tighten(self, k: int, low: Any, high: Any) -> None:
@@ -114,12 +115,14 @@ class Checker:
     def blocks(self, rows: int, bounded: Callable[[slice], Array]) -> Array:
         """Bounds of rows that are found in blocks, on several threads."""
 
+        step = 1 + BLOCK // int(self.widths.max())
+
         def block(start: int) -> Array:
             with np.errstate(all="ignore"):  # which is a matter of each thread
-                return bounded(slice(start, start + BLOCK))
+                return bounded(slice(start, start + step))
 
-        found = [block(0)] if rows <= BLOCK else list(self.map(block, range(0, rows, BLOCK)))
-        return np.concatenate(found, axis=-1)
+        found = self.map(block, range(0, max(rows, 1), step))
+        return np.concatenate(list(found), axis=-1)
 
     def bounds(self, *terms: tuple[int, Array, Array]) -> Array:
         """(2, units) bounds of the sum of factor * z over terms (node, units, factors)."""
@@ -292,11 +295,9 @@ class Checker:
         self.advance(len(self.nodes))
         for one, other in zip(old.cuts, new.cuts, strict=True):
             require(one == other or 0 not in (one, other), "the input stays the input")
-            units = np.arange(self.widths[one] * (one != other))  # none where both are the same
-            ones, close = np.ones(len(units)), np.zeros(self.widths[one])
-            ends = self.bounds((other, units, ones), (one, units, -ones))
-            close[units] = np.abs(ends).max(axis=0)
-            found.append(close)
+            units, ones = np.arange(self.widths[one]), np.ones(self.widths[one])
+            pair = (other, units, ones), (one, units, -ones)
+            found.append(np.abs(self.bounds(*pair)).max(axis=0) if one != other else 0.0 * ones)
         return np.concatenate(found)
 
 
