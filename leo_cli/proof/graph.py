@@ -100,8 +100,8 @@ class _Reader:
         for part in (*proto.opset_import, *proto.graph.node):
             part.domain = "" if part.domain == "ai.onnx" else part.domain
         self.graph, self.opsets = proto.graph, {o.domain: o.version for o in proto.opset_import}
-        once = len(self.opsets) == len(proto.opset_import) and not proto.functions
-        if not once or self.opsets.get("", 0) < OLDEST:
+        once = all(self.opsets[o.domain] == o.version for o in proto.opset_import)
+        if not once or proto.functions or self.opsets.get("", 0) < OLDEST:
             raise Unreadable(f"it needs one operator set, {OLDEST} or newer, also of functions")
         self.constants = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
         self.inputs = [spec for spec in self.graph.input if spec.name not in self.constants]

@@ -159,6 +159,10 @@ DIFFERENT = {
     "outer tensors that a subgraph returns": (choice(2), choice(3)),
     "sums along another axis": (added(6, broadcast=1, axis=1), added(21)),
     "a normalisation in training": (normalised(["y"]), normalised(["y", "m", "v", "sm", "sv"])),
+    "an operator set in two versions": (
+        file([node("Relu", ["x"], ["y"])], sets=[("", 21), ("ai.onnx", 20)]),
+        RELU,
+    ),
     "types of four bits": (stored(TensorProto.INT4, 0x9F), stored(TensorProto.UINT4, 0x9F)),
     "labels": (labelled(["cat", "dog"]), labelled(["dog", "cat"])),
     "integers that are divided": (halved(False), halved(True)),
@@ -234,6 +238,10 @@ EQUAL = {
         file(
             [node("Relu", ["t"], ["y"]), node("Neg", ["x"], ["u"]), node("Identity", ["x"], ["t"])]
         ),
+        RELU,
+    ),
+    "an operator set that is imported twice": (
+        file([node("Relu", ["x"], ["y"])], sets=[("", 21), ("ai.onnx", 21)]),
         RELU,
     ),
     "an output without a name": (
