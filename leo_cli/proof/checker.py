@@ -114,7 +114,6 @@ class Checker:
 
     def blocks(self, rows: int, bounded: Callable[[slice], Array]) -> Array:
         """Bounds of rows that are found in blocks, on several threads."""
-
         step = 1 + BLOCK // int(self.widths.max())
 
         def block(start: int) -> Array:
