@@ -120,7 +120,7 @@ class Checker:
             with np.errstate(all="ignore"):  # which is a matter of each thread
                 return bounded(slice(start, start + step))
 
-        found = self.map(block, range(0, max(rows, 1), step))
+        found = (self.map if rows > step else map)(block, range(0, max(rows, 1), step))
         return np.concatenate(list(found), axis=-1)
 
     def bounds(self, *terms: tuple[int, Array, Array]) -> Array:
