@@ -76,7 +76,7 @@ def read_records(stream: BinaryIO) -> Iterator[Record]:
                     arrays = {a: _array(part, *kind) for a, *kind in head.pop("arrays")}
                 yield Record(head.pop("kind"), head, arrays)
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError,
-            EOFError, MemoryError, OSError, NotImplementedError) as error:  # fmt: skip
+            EOFError, MemoryError, OSError, RuntimeError) as error:  # fmt: skip
         raise Unreadable(f"no proof, or cut off: {error}") from None
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -362,6 +363,18 @@ def test_damaged_files_are_unreadable(case: Case) -> None:
             list(read_records(io.BytesIO(content[:size])))
     with pytest.raises(Unreadable):
         list(read_records(io.BytesIO(b"leo-proof 1\n" + bytes(100))))
+    for head in (b"[" * 200_000, b"[]", b'{"kind": "begin", "arrays": [["a", "|O", [1]]]}\n', b""):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as file:
+            file.writestr("begin", head)
+        with pytest.raises(Unreadable):
+            list(read_records(out))
+    locked = bytearray(content)
+    for at in range(len(locked) - 4):  # the flag of encryption, wherever a member is described
+        if locked[at : at + 4] in (b"PK\x03\x04", b"PK\x01\x02"):
+            locked[at + (6 if locked[at + 2] == 3 else 8)] |= 1
+    with pytest.raises(Unreadable):
+        list(read_records(io.BytesIO(bytes(locked))))
     begin, *rest = case.records
     other = replace(begin, values={**begin.values, "version": VERSION + 1})
     with pytest.raises(Fails):
@@ -390,7 +403,8 @@ def test_proofs_of_all_tolerances_hold(tolerance: str) -> None:
     for widths in ([3, 8, 6, 2], [5, 10, 10, 8, 3]):
         content = chain_file(random_chain(rng, widths))
         made = proved(content, box_domain(widths[0]), RewriteOptions(parse_tolerance(tolerance)))
-        made.check(box_of_domain(made.domain))
+        checked = made.check(box_of_domain(made.domain))
+        assert checked.deviation is not None and np.isfinite(checked.deviation).all()
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
